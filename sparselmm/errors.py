@@ -1,0 +1,21 @@
+"""Exceptions and warnings of the package: each says what was wrong, where, and what to do about it."""
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be read; the message names the place and the remedy."""
+
+
+class DataError(ValueError):
+    """Data that cannot be fitted; the message names the column or term and the remedy."""
+
+
+class EngineError(RuntimeError):
+    """A numerical library that is missing or failed; the message holds the remedy."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The fit stopped before its optimum was certified."""
+
+
+class DataWarning(UserWarning):
+    """The data were changed before the fit (columns dropped, rows left out)."""

@@ -1,0 +1,162 @@
+"""RandomTerm: one bar ``(columns | factor)`` as codes, levels and columns, and its block of Z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .errors import DataError
+
+STRUCTURES = ("unstructured", "diagonal")
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm:
+    """One random-effects term: every level of a factor has its own vector of coefficients.
+
+    Parameters
+    ----------
+    groups : array_like, shape (n,)
+        Label of the level of each row: integers, strings, booleans, dates or a pandas Categorical.
+        Levels are the labels that occur, sorted (a Categorical keeps its own order).
+    values : array_like, shape (n, c) or (n,), optional
+        Columns of the term. By default one column of ones (a random intercept).
+    name : str
+        Name of the factor in every output.
+    columns : sequence of str, optional
+        Names of the ``c`` columns. Default: ``("Intercept",)`` without `values`, else x1, x2, ...
+    structure : {"unstructured", "diagonal"}
+        Covariance of the ``c`` coefficients of one level: any positive semidefinite matrix, or a diagonal
+        one (the double bar ``||``).
+
+    Attributes
+    ----------
+    codes : ndarray of int32, shape (n,)
+        Level of each row, ``levels[codes[i]] == groups[i]``.
+    levels : pandas.Index, length l
+    values : ndarray of float64, shape (n, c)
+    matrix : scipy.sparse.csr_array or None
+        The block of Z itself where the user supplied it (see `from_matrix`); `codes` is then None.
+
+    Raises
+    ------
+    DataError
+        If a label is missing, a value is not finite or shapes disagree.
+    """
+
+    groups: object
+    values: np.ndarray | None = None
+    name: str = "group"
+    columns: tuple[str, ...] | None = None
+    structure: str = "unstructured"
+    codes: np.ndarray | None = field(init=False, default=None)
+    levels: pd.Index = field(init=False, default=None)
+    matrix: sp.csr_array | None = field(init=False, default=None)
+
+    def __post_init__(self):
+        if self.structure not in STRUCTURES:
+            raise DataError(f"Term {self.name!r}: structure must be one of {STRUCTURES}, not {self.structure!r}.")
+        codes, levels = factorize(self.groups, self.name)
+        values, columns = self.values, self.columns
+        if values is None:
+            values, columns = np.ones((codes.size, 1)), columns or ("Intercept",)
+        values = np.array(values, dtype=np.float64, order="C")
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or values.shape[0] != codes.size or values.shape[1] == 0:
+            raise DataError(f"Term {self.name!r}: values have shape {values.shape}, expected ({codes.size}, c).")
+        if not np.isfinite(values).all():
+            raise DataError(f"Term {self.name!r}: its columns hold missing or infinite values. Drop those rows first.")
+        columns = tuple(columns) if columns else tuple(f"x{i + 1}" for i in range(values.shape[1]))
+        if len(columns) != values.shape[1]:
+            raise DataError(f"Term {self.name!r}: {len(columns)} column names for {values.shape[1]} columns.")
+        self._set(codes=codes, levels=levels, values=values, columns=columns, groups=None)
+
+    @classmethod
+    def from_matrix(cls, matrix, name="Z", levels=None):
+        """Return a term of independent coefficients with common variance from a user-supplied block of Z.
+
+        Parameters
+        ----------
+        matrix : array_like or sparse, shape (n, l)
+            Its columns are the random columns: multiple membership weights, spline bases, a Cholesky factor
+            of a relationship matrix, ...
+        name : str
+        levels : sequence, optional
+            Labels of the columns; default 0, 1, ...
+        """
+        block = sp.csr_array(matrix, dtype=np.float64)
+        if block.ndim != 2 or 0 in block.shape:
+            raise DataError(f"Term {name!r}: the block of Z has shape {block.shape}; it needs rows and columns.")
+        if not np.isfinite(block.data).all():
+            raise DataError(f"Term {name!r}: the block of Z holds missing or infinite values.")
+        levels = pd.RangeIndex(block.shape[1]) if levels is None else pd.Index(levels)
+        if len(levels) != block.shape[1]:
+            raise DataError(f"Term {name!r}: {len(levels)} level labels for {block.shape[1]} columns of Z.")
+        self = object.__new__(cls)
+        self._set(groups=None, values=None, name=name, columns=("Intercept",), structure="unstructured")
+        self._set(codes=None, levels=levels, matrix=block)
+        return self
+
+    def _set(self, **attributes):
+        for key, value in attributes.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows n."""
+        return self.matrix.shape[0] if self.codes is None else self.codes.size
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels l."""
+        return len(self.levels)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns c."""
+        return len(self.columns)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects l*c: the columns of this term's block of Z."""
+        return self.n_levels * self.n_columns
+
+    @property
+    def Z(self) -> sp.csr_array:
+        """The term's block of Z, shape (n, l*c): level after level, within a level column after column."""
+        if self.matrix is not None:
+            return self.matrix
+        n, c = self.values.shape
+        indices = (self.codes[:, None] * np.int32(c) + np.arange(c, dtype=np.int32)).ravel()
+        indptr = np.arange(0, n * c + 1, c, dtype=np.int32)
+        return sp.csr_array((self.values.ravel(), indices, indptr), shape=(n, self.n_effects))
+
+
+def factorize(groups, name="group"):
+    """Return codes (n,) int32 and the Index of occurring levels, sorted (a Categorical keeps its order)."""
+    if isinstance(groups, (pd.Series, pd.Index)):
+        groups = groups.array
+    if isinstance(groups, pd.Categorical):
+        groups = groups.remove_unused_categories()
+        codes, levels = groups.codes.astype(np.int32), groups.categories
+    else:
+        groups = np.asarray(groups) if not hasattr(groups, "dtype") else groups
+        if groups.ndim != 1:
+            raise DataError(f"Grouping factor {name!r} has shape {groups.shape}; it must be one column.")
+        try:
+            codes, levels = pd.factorize(groups, sort=True)
+        except TypeError:  # labels of mixed type have no order of their own
+            raise DataError(
+                f"Grouping factor {name!r} mixes types that cannot be sorted. Convert it to one type, "
+                f"for example with .astype(str)."
+            ) from None
+        codes, levels = codes.astype(np.int32), pd.Index(levels)
+    if codes.size == 0:
+        raise DataError(f"Grouping factor {name!r} has no rows.")
+    if codes.min() < 0:
+        raise DataError(f"Grouping factor {name!r} has missing labels. Drop those rows or use missing='drop'.")
+    return codes, levels
