@@ -1,0 +1,198 @@
+"""CrossProducts: all that a likelihood needs to know of the rows, in q and p dimensions.
+
+Everything here is a sum over rows, so nothing to the right of this module depends on n. The sums are taken
+in a pilot basis: columns X T, orthonormal, and response y - X β₀ with β₀ the least-squares fit. That removes
+the cancellation of raw cross-products and makes the numbers independent of the units of X and of a
+large mean of y; `to_params` and `basis_logdet` undo it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg as sla
+import scipy.sparse as sp
+
+from .covariance import RelativeFactor, TermShape
+from .errors import DataError
+
+RANK_TOLERANCE = 1e-7  # R's: a column whose part outside the others' span is smaller than this is dependent
+SAFE_PIVOT = 1e-8  # Cholesky pivot (squared relative residual) above which a Gram matrix decides the rank
+
+
+@dataclass(frozen=True, eq=False)
+class CrossProducts:
+    """Additive sufficient statistics of y, X, Z with weights W.
+
+    Attributes
+    ----------
+    nobs : int
+        Rows n.
+    log_weights : float
+        log|W|.
+    XX, Xy, yy : ndarray (p, p), ndarray (p,), float
+        X'WX, X'Wy and y'Wy in the pilot basis.
+    ZX, Zy : ndarray (q, p), ndarray (q,)
+    diagonal : tuple
+        Per term k the diagonal block of S = Z'WZ: the l_k blocks as ndarray (l_k, c_k, c_k), or a sparse
+        (q_k, q_k) array for a user-supplied block of Z.
+    cross : dict
+        ``cross[k, l]`` for k < l: the sparse block Z_k'WZ_l.
+    shapes : tuple of TermShape
+    basis : ndarray (p, p)
+        T, upper triangular; columns of the pilot basis are X T.
+    center : ndarray (p,)
+        Coefficients of the pilot fit in the pilot basis.
+    """
+
+    nobs: int
+    log_weights: float
+    XX: np.ndarray
+    Xy: np.ndarray
+    yy: float
+    ZX: np.ndarray
+    Zy: np.ndarray
+    diagonal: tuple
+    cross: dict
+    shapes: tuple[TermShape, ...]
+    basis: np.ndarray
+    center: np.ndarray
+
+    @classmethod
+    def from_arrays(cls, y, X, terms, weights=None, basis=None) -> CrossProducts:
+        """Return the cross-products of y (n,), X (n, p) of full rank, K terms and weights (n,).
+
+        `basis` is T if it is known already (see `full_rank_basis`).
+        """
+        if basis is None:
+            kept, basis = full_rank_basis(X, weights)
+            if len(kept) < X.shape[1]:
+                raise DataError("The fixed-effects columns are linearly dependent.")
+        X = X @ basis
+        Xw = X if weights is None else X * weights[:, None]
+        XX = Xw.T @ X
+        center = np.linalg.solve(XX, Xw.T @ y) if X.shape[1] else np.zeros(0)
+        y = y - X @ center
+        center_left = np.column_stack([X, y])
+        weighted = center_left if weights is None else center_left * weights[:, None]
+        blocks = [term.Z for term in terms]
+        ZXy = np.vstack([Z.T @ weighted for Z in blocks])
+        scaled = blocks if weights is None else [_scale_rows(Z, weights) for Z in blocks]
+        count = range(len(terms))
+        return cls(
+            nobs=y.size,
+            log_weights=0.0 if weights is None else float(np.log(weights).sum()),
+            XX=XX,
+            Xy=weighted[:, :-1].T @ y,
+            yy=float(weighted[:, -1] @ y),
+            ZX=ZXy[:, :-1],
+            Zy=ZXy[:, -1],
+            diagonal=tuple(_diagonal_block(terms[k], blocks[k], scaled[k], weights) for k in count),
+            cross={
+                (k, m): _cross_block(terms[k], terms[m], scaled[k], blocks[m], weights)
+                for k in count
+                for m in count
+                if k < m
+            },
+            shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure) for t in terms),
+            basis=basis,
+            center=center,
+        )
+
+    @property
+    def n_fixed(self) -> int:
+        """Fixed effects p."""
+        return self.XX.shape[0]
+
+    @property
+    def n_effects(self) -> int:
+        """Random effects q."""
+        return self.Zy.size
+
+    @property
+    def relative_factor(self) -> RelativeFactor:
+        """The map between θ and the λ_k of these terms."""
+        return RelativeFactor(self.shapes)
+
+    @property
+    def basis_logdet(self) -> float:
+        """log|T|²: log|X'V⁻¹X| in the user's columns is the pilot basis' minus this."""
+        return 2.0 * float(np.log(np.abs(np.diag(self.basis))).sum())
+
+    def to_params(self, beta) -> np.ndarray:
+        """Return β in the user's columns and units, (p,), from β in the pilot basis."""
+        return self.basis @ (self.center + beta)
+
+    def column_scale(self, k) -> np.ndarray:
+        """Return the root mean square (over rows, weighted) of each column of term k, (c_k,)."""
+        block = self.diagonal[k]
+        total = block.diagonal().sum()[None] if sp.issparse(block) else np.einsum("jii->i", block)
+        scale = np.sqrt(total / self.nobs)
+        return np.where(scale > 0, scale, 1.0)
+
+
+def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of independent columns of X (leftmost kept) and T with orthonormal X[:, kept] T.
+
+    A Gram matrix decides where all its pivots are large; otherwise a QR decomposition does, with R's
+    tolerance, column after column from the left.
+    """
+    p = X.shape[1]
+    Xw = X if weights is None else X * np.sqrt(weights)[:, None]
+    norms = np.sqrt(np.einsum("ij,ij->j", Xw, Xw))
+    kept = np.flatnonzero(norms > 0)
+    if kept.size == p:
+        gram = Xw.T @ Xw / np.outer(norms, norms)
+        R, info = sla.lapack.dpotrf(gram, lower=0)
+        if info == 0 and (p == 0 or np.diag(R).min() ** 2 > SAFE_PIVOT):
+            return kept, _inverse_upper(R) / norms[:, None]
+    while True:
+        R = np.linalg.qr(Xw[:, kept] / norms[kept], mode="r")
+        pivots = np.abs(np.diag(R))
+        dependent = np.flatnonzero(pivots < RANK_TOLERANCE)
+        first = dependent[0] if dependent.size else R.shape[0] if R.shape[0] < kept.size else None
+        if first is None:
+            return kept, _inverse_upper(R) / norms[kept, None]
+        kept = np.delete(kept, first)
+
+
+def _inverse_upper(R):
+    """Return R⁻¹ of an upper-triangular R, (p, p)."""
+    return sla.solve_triangular(R, np.eye(R.shape[0])) if R.size else R
+
+
+def _scale_rows(Z, weights):
+    """Return WZ as a CSR array that shares Z's pattern."""
+    return sp.csr_array((Z.data * np.repeat(weights, np.diff(Z.indptr)), Z.indices, Z.indptr), shape=Z.shape)
+
+
+def _diagonal_block(term, Z, WZ, weights):
+    """Return Z_k'WZ_k: blocks (l, c, c), or sparse for a user-supplied Z."""
+    if term.matrix is not None:
+        return _canonical(WZ.T @ Z)
+    c, codes, values = term.n_columns, term.codes, term.values
+    blocks = np.empty((term.n_levels, c, c))
+    weighted = values if weights is None else values * weights[:, None]
+    for i in range(c):
+        for j in range(i + 1):
+            sums = np.bincount(codes, weighted[:, i] * values[:, j], minlength=term.n_levels)
+            blocks[:, i, j] = blocks[:, j, i] = sums
+    return blocks
+
+
+def _cross_block(left, right, WZ_left, Z_right, weights):
+    """Return Z_k'WZ_l, sparse (q_k, q_l)."""
+    if left.n_columns == right.n_columns == 1 and left.matrix is None and right.matrix is None:
+        values = left.values[:, 0] * right.values[:, 0]
+        values = values if weights is None else values * weights
+        pairs = sp.coo_array((values, (left.codes, right.codes)), shape=(left.n_levels, right.n_levels))
+        return _canonical(pairs)
+    return _canonical(WZ_left.T @ Z_right)
+
+
+def _canonical(matrix):
+    """Return a CSR array with sorted indices and no duplicates."""
+    matrix = sp.csr_array(matrix)
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,50 @@
+"""Batched algebra of l small blocks (c, c): the eliminated term's part of M."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def transform(blocks, factor):
+    """Return λ'B_jλ for blocks (l, c, c)."""
+    l, c, _ = blocks.shape
+    if c == 1:
+        return blocks * factor[0, 0] ** 2
+    return (blocks.reshape(l, c * c) @ np.kron(factor, factor)).reshape(l, c, c)
+
+
+def cholesky_inverse(blocks):
+    """Return L_j⁻¹ with B_j = L_jL_j', (l, c, c) lower triangular, and Σ_j log|B_j|."""
+    l, c, _ = blocks.shape
+    if c == 1:
+        return 1.0 / np.sqrt(blocks), float(np.log(blocks).sum())
+    if c == 2:
+        a = np.sqrt(blocks[:, 0, 0])
+        b = blocks[:, 1, 0] / a
+        d = np.sqrt(blocks[:, 1, 1] - b * b)
+        inverse = np.zeros_like(blocks)
+        inverse[:, 0, 0] = 1.0 / a
+        inverse[:, 1, 1] = 1.0 / d
+        inverse[:, 1, 0] = -b / (a * d)
+        return inverse, 2.0 * float(np.log(a * d).sum())
+    factor = np.linalg.cholesky(blocks)
+    diagonal = np.einsum("jii->ji", factor)
+    return np.linalg.inv(factor), 2.0 * float(np.log(diagonal).sum())
+
+
+def dot(blocks, V):
+    """Return B_jV_j stacked, (l*c, r), for blocks (l, c, c) and V (l*c, r)."""
+    l, c, _ = blocks.shape
+    if c == 1:
+        return blocks[:, 0] * V
+    return np.matmul(blocks, V.reshape(l, c, -1)).reshape(V.shape)
+
+
+def tdot(blocks, V):
+    """Return B_j'V_j stacked, (l*c, r)."""
+    return dot(blocks.transpose(0, 2, 1), V)
+
+
+def sandwich(outer, inner):
+    """Return O_j I_j O_j' for blocks (l, c, c)."""
+    return outer @ inner @ outer.transpose(0, 2, 1)

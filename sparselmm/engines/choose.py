@@ -1,0 +1,64 @@
+"""Choice of the factorisation: which term to eliminate, dense or sparse remainder."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from .core import DenseCore
+from .coupling import DenseCoupling, SparseCoupling
+from .schur import SchurEngine, coupling_pieces
+
+SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
+SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
+LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
+DENSE_RATE, SPARSE_RATE = 5e10, 1.5e9  # flop/s of LAPACK, and of CHOLMOD with the selected inverse (measured)
+
+
+def choose_engine(cross):
+    """Return an engine for the cross-products, analysed."""
+    shapes = cross.shapes
+    grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
+    eliminated = max(grouped, key=lambda k: shapes[k].n_effects, default=None)
+    rest = [k for k in range(len(shapes)) if k != eliminated]
+    if not rest:
+        return SchurEngine(cross, eliminated, None, None)
+    pieces = [] if eliminated is None else coupling_pieces(cross, eliminated, rest)
+    core = choose_core(cross, rest, pieces)
+    if eliminated is None:
+        return SchurEngine(cross, None, core, None)
+    c = shapes[eliminated].n_columns
+    rows, columns = shapes[eliminated].n_effects, core.size
+    if core.rank is None and rows * columns <= SMALL_COUPLING:
+        coupling = DenseCoupling(sp.hstack(pieces), c, core.map)
+    else:
+        coupling = SparseCoupling(pieces, c, core.map, core.rank)
+    return SchurEngine(cross, eliminated, core, coupling)
+
+
+def choose_core(cross, rest, pieces):
+    """Return a dense or sparse core for the terms in `rest`, whichever is predicted to be faster."""
+    size = sum(cross.shapes[k].n_effects for k in rest)
+    if size <= SMALL_CORE:
+        return DenseCore(cross, rest)
+    B = sp.hstack(pieces, format="csr") if pieces else None
+    if size <= LARGEST_DENSE_CORE and B is not None and _sampled_density(B) > 0.2:
+        return DenseCore(cross, rest)
+    from .cholmod import SparseCore
+
+    core = SparseCore(cross, rest, None if B is None else _product_pattern(B))
+    dense_time = size**3 / DENSE_RATE
+    return DenseCore(cross, rest) if size <= LARGEST_DENSE_CORE and dense_time < core.flops / SPARSE_RATE else core
+
+
+def _sampled_density(B, samples=64):
+    """Return the mean share of non-zero entries in some columns of B'B, evenly spread."""
+    columns = np.linspace(0, B.shape[1] - 1, min(samples, B.shape[1])).astype(int)
+    product = abs(B[:, columns]).T @ abs(B)
+    return product.nnz / (product.shape[0] * product.shape[1])
+
+
+def _product_pattern(B):
+    """Return the pattern of B'B."""
+    ones = sp.csr_array((np.ones(B.nnz), B.indices, B.indptr), shape=B.shape)
+    return ones.T @ ones

@@ -1,0 +1,144 @@
+"""Coupling: the block R = L₁⁻¹Λ₁'BΛ₂ of the Cholesky factor between the eliminated term and the others.
+
+B is Z₁'WZ₂, (l*c, q): level j of the eliminated term owns its rows j*c, ..., j*c + c - 1. Two classes with the
+same verbs: dense (BLAS) for small models, sparse (compiled loops, see kernels.py) for the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.linalg import blas
+
+from . import blocks
+
+
+class DenseCoupling:
+    """R as a dense (l*c, q) array."""
+
+    def __init__(self, B, n_columns, factor_map):
+        self.B = np.ascontiguousarray(B.toarray())
+        self.c = n_columns
+        self.map = factor_map
+
+    def update(self, factor, factors, inverse_cholesky):
+        """Set R for λ₁, the λ_k of the other terms and the blocks L_j⁻¹."""
+        self.G = np.ascontiguousarray(self.map.tdot(factors, self.B.T).T)
+        l = self.G.shape[0] // self.c
+        self.R = blocks.dot(inverse_cholesky @ factor.T[None], self.G) if l else self.G
+
+    def subtract_gram(self, C):
+        """C ← C - R'R on the triangle that is the lower one of C.T."""
+        blas.dsyrk(-1.0, self.R.T, beta=1.0, c=C.T, lower=1, overwrite_c=1)
+
+    def dot(self, V):
+        """Return RV."""
+        return self.R @ V
+
+    def tdot(self, V):
+        """Return R'V."""
+        return self.R.T @ V
+
+    def gram_dot(self, V):
+        """Return BV."""
+        return self.B @ V
+
+    def gram_tdot(self, V):
+        """Return B'V."""
+        return self.B.T @ V
+
+    def quadratic(self, core):
+        """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c)."""
+        rows = self.G
+        half = blas.dsymm(1.0, core.inverse.T, rows.T, lower=1).T.reshape(-1, self.c, rows.shape[1])
+        return np.matmul(half, rows.reshape(half.shape).transpose(0, 2, 1))
+
+
+class SparseCoupling:
+    """R as values (e, c) on the pattern of B: columns `indices`, sorted within each level.
+
+    `pieces` are the blocks (l*c, q_m) of B, one for each of the other terms, and `rank` renumbers the q columns
+    (the fill-reducing order of a sparse core).
+    """
+
+    def __init__(self, pieces, n_columns, factor_map, rank=None):
+        from . import kernels
+
+        self.kernels = kernels
+        self.c = n_columns
+        self.map = factor_map
+        self.rank = rank
+        levels, columns, self._data = [], [], []
+        for piece, shape, part in zip(pieces, factor_map.shapes, factor_map.effect_slices, strict=True):
+            d = shape.n_columns
+            block = sp.csr_array(piece).tobsr((n_columns, d))
+            level = np.repeat(np.arange(block.indptr.size - 1, dtype=np.int32), np.diff(block.indptr))
+            column = part.start + block.indices[:, None] * d + np.arange(d)
+            levels.append(np.repeat(level, d))
+            columns.append(column.ravel() if rank is None else rank[column.ravel()])
+            self._data.append(block.data)
+        level, column = np.concatenate(levels), np.concatenate(columns).astype(np.int32)
+        self.shape = pieces[0].shape[0], factor_map.n_effects
+        self._order = np.lexsort((column, level))
+        self.level, self.indices = level[self._order], column[self._order]
+        counts = np.bincount(self.level, minlength=self.shape[0] // n_columns)
+        self.indptr = np.r_[0, np.cumsum(counts)].astype(np.int32)
+        self.row_end = np.repeat(self.indptr[1:], counts)
+        self.by_column = np.argsort(self.indices, kind="stable").astype(np.int32)
+        self.column_ptr = np.r_[0, np.cumsum(np.bincount(self.indices, minlength=self.shape[1]))].astype(np.int32)
+        self._B = self._sparse(self._columns([np.eye(s.n_columns) for s in factor_map.shapes]))
+
+    def _columns(self, factors):
+        """Return BΛ₂ for the λ_k of the other terms, values (e, c)."""
+        parts = []
+        for data, factor in zip(self._data, factors, strict=True):
+            scaled = data * factor[0, 0] if factor.size == 1 else data @ factor
+            parts.append(scaled.transpose(0, 2, 1).reshape(-1, self.c))
+        return np.concatenate(parts)[self._order]
+
+    def _sparse(self, values):
+        """Return the (l*c, q) sparse array with the given values on the pattern."""
+        if self.c == 1:
+            return sp.csr_array((values.ravel(), self.indices, self.indptr), shape=self.shape)
+        return sp.bsr_array((values[:, :, None], self.indices, self.indptr), shape=self.shape)
+
+    def update(self, factor, factors, inverse_cholesky):
+        """Set R for λ₁, the λ_k of the other terms and the blocks L_j⁻¹."""
+        self.G = self._columns(factors)
+        if self.c == 1:
+            self.R = self.G * (inverse_cholesky.ravel() * factor[0, 0])[self.level, None]
+        else:
+            self.R = np.einsum("eab,eb->ea", (inverse_cholesky @ factor.T)[self.level], self.G)
+        self._R = self._sparse(self.R)
+
+    @property
+    def _pattern(self):
+        return self.indices, self.row_end, self.by_column, self.column_ptr
+
+    def subtract_gram(self, C):
+        """C ← C - R'R on the upper triangle of a C-ordered C."""
+        self.kernels.subtract_gram_dense(C, self.R, *self._pattern)
+
+    def subtract_gram_sparse(self, data, indptr, rows):
+        """data ← data - R'R on a lower CSC pattern that contains it."""
+        self.kernels.subtract_gram_sparse(data, indptr, rows, self.R, *self._pattern)
+
+    def dot(self, V):
+        """Return RV."""
+        return self._R @ V
+
+    def tdot(self, V):
+        """Return R'V."""
+        return self._R.T @ V
+
+    def gram_dot(self, V):
+        """Return BV."""
+        return self._B @ V
+
+    def gram_tdot(self, V):
+        """Return B'V."""
+        return self._B.T @ V
+
+    def quadratic(self, core):
+        """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c)."""
+        return core.quadratic(self.kernels, self.G, self._pattern, self.level, self.indptr.size - 1)

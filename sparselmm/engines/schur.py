@@ -1,0 +1,184 @@
+"""SchurEngine: eliminate one term by its small blocks, factor the Schur complement of the others.
+
+With the eliminated term first, the Cholesky factor of M = Λ'SΛ + I is
+
+    L = [ L₁       ]      L₁ = blockdiag(L_j), the blocks of the eliminated term
+        [ R'   L_C ]      R = L₁⁻¹Λ₁'BΛ₂, B = Z₁'WZ₂;  L_C L_C' = C = Λ₂'S₂₂Λ₂ + I - R'R
+
+C is dense (LAPACK), sparse (CHOLMOD) or empty; with no eliminated term it is M itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from . import blocks
+from ..covariance import RelativeFactor
+
+WELL_CONDITIONED = 1e-5  # squared smallest singular value of λ_k, scaled, above which (7) beats (8) in precision
+CHUNK = 256  # right-hand sides of one block solve in (8)
+
+
+class SchurEngine:
+    """The exact engine; see `Engine` for the verbs and the module for the mathematics.
+
+    Parameters
+    ----------
+    cross : CrossProducts
+    eliminated : int or None
+        The term eliminated by blocks.
+    core : DenseCore, SparseCore or None
+        Factors the rest; None if there is no other term.
+    coupling : DenseCoupling, SparseCoupling or None
+    """
+
+    def __init__(self, cross, eliminated, core, coupling):
+        self.map = cross.relative_factor
+        self.core, self.coupling, self.eliminated = core, coupling, eliminated
+        self._first = slice(0, 0) if eliminated is None else self.map.effect_slices[eliminated]
+        self._rest = [k for k in range(len(cross.shapes)) if k != eliminated]
+        self._gram = None if eliminated is None else np.ascontiguousarray(cross.diagonal[eliminated])
+        self._first_map = None if eliminated is None else RelativeFactor([cross.shapes[eliminated]])
+        self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
+
+    @property
+    def description(self) -> str:
+        """How M is factored, in one phrase."""
+        parts = []
+        if self.eliminated is not None:
+            shape = self.map.shapes[self.eliminated]
+            parts.append(f"term {self.eliminated + 1} eliminated as {shape.n_levels:,} blocks")
+        if self.core is not None:
+            parts.append(self.core.describe())
+        return ", ".join(parts)
+
+    def _split(self, V):
+        """Return the parts of V (q, r) of the eliminated term and of the core, in the core's order."""
+        if self.core is None:
+            return V, None
+        rest = V
+        if self.eliminated is not None:
+            rest = np.concatenate([V[: self._first.start], V[self._first.stop :]])
+        return V[self._first], rest if self.core.rank is None else rest[self.core.permutation]
+
+    def _join(self, first, rest):
+        """Undo `_split`."""
+        if self.core is None:
+            return first
+        if self.core.rank is not None:
+            rest = rest[self.core.rank]
+        start = self._first.start
+        return np.concatenate([rest[:start], first, rest[start:]])
+
+    def factorize(self, theta):
+        """Factor M(θ)."""
+        self.factors = self.map.unpack(theta)
+        rest = [self.factors[k] for k in self._rest]
+        self._logdet = 0.0
+        if self.eliminated is not None:
+            factor = self.factors[self.eliminated]
+            M = blocks.transform(self._gram, factor)
+            M[:, range(M.shape[1]), range(M.shape[1])] += 1.0
+            self._inverse_cholesky, self._logdet = blocks.cholesky_inverse(M)
+            if self.coupling is not None:
+                self.coupling.update(factor, rest, self._inverse_cholesky)
+        if self.core is not None:
+            self.core.factorize(rest, self.coupling)
+            self._logdet += self.core.logdet()
+        self._quadratic = None
+
+    def logdet(self) -> float:
+        """Return log|M|."""
+        return self._logdet
+
+    def solve(self, rhs):
+        """Return M⁻¹ rhs, (q, r)."""
+        first, rest = self._split(rhs)
+        if self.eliminated is None:
+            return self._join(first, self.core.solve(rest))
+        first = blocks.dot(self._inverse_cholesky, first)
+        if self.core is not None:
+            rest = self.core.solve(rest - self.coupling.tdot(first))
+            first = first - self.coupling.dot(rest)
+        return self._join(blocks.tdot(self._inverse_cholesky, first), rest)
+
+    def gram_dot(self, V):
+        """Return S V, (q, r)."""
+        first, rest = self._split(V)
+        if self.eliminated is None:
+            return self._join(first, self.core.gram_dot(rest))
+        product = blocks.dot(self._gram, first)
+        if self.core is not None:
+            product = product + self.coupling.gram_dot(rest)
+            rest = self.core.gram_dot(rest) + self.coupling.gram_tdot(first)
+        return self._join(product, rest)
+
+    def _coupled(self):
+        """Return (BΛ₂)_j C⁻¹ (BΛ₂)_j' per level of the eliminated term, (l, c, c); one pass per θ."""
+        if self._quadratic is None:
+            self._quadratic = self.coupling.quadratic(self.core)
+        return self._quadratic
+
+    def inverse_blocks(self, k):
+        """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k)."""
+        if k != self.eliminated:
+            return self.core.inverse_blocks(self._rest.index(k))
+        inner = self._inverse_cholesky
+        inverse = inner.transpose(0, 2, 1) @ inner
+        if self.core is not None:  # L_j⁻ᵀ(I + R_jC⁻¹R_j')L_j⁻¹ with R_j = L_j⁻¹λ'(BΛ₂)_j
+            inverse += blocks.sandwich(inverse @ self.factors[k].T, self._coupled())
+        return inverse
+
+    def inverse_block_sums(self):
+        """Return T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
+        return [self.inverse_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
+
+    def marginal_block_sums(self):
+        """Return Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each: from T_k where λ_k is well conditioned (7), else directly (8)."""
+        return [self._marginal_block_sum(k) for k in range(len(self.map.shapes))]
+
+    def _marginal_block_sum(self, k):
+        factor, shape = self.factors[k], self.map.shapes[k]
+        scaled = factor * self._scales[k][:, None]
+        smallest = abs(scaled[0, 0]) if shape.n_columns == 1 else np.linalg.svd(scaled, compute_uv=False)[-1]
+        if smallest**2 > WELL_CONDITIONED:
+            inner = shape.n_levels * np.eye(shape.n_columns) - self.inverse_blocks(k).sum(axis=0)
+            inverse = np.linalg.inv(factor)
+            return inverse.T @ inner @ inverse
+        if k == self.eliminated:
+            return self._eliminated_marginal_sum(factor)
+        return self._solved_marginal_sum(k)
+
+    def _eliminated_marginal_sum(self, factor):
+        """Return (8) for the eliminated term: Σ_j S_j - S_jH_jS_j - (I - S_jH_j)Q_j(I - S_jH_j)', H_j = λM_j⁻¹λ'."""
+        S, inner = self._gram, self._inverse_cholesky @ factor.T
+        SH = S @ (inner.transpose(0, 2, 1) @ inner)
+        marginal = S - SH @ S
+        if self.core is not None:
+            marginal -= blocks.sandwich(np.eye(S.shape[1]) - SH, self._coupled())
+        return marginal.sum(axis=0)
+
+    def _solved_marginal_sum(self, k):
+        """Return (8) by block solves with the columns of term k: Σ_j of E_j'(S - SΛM⁻¹Λ'S)E_j."""
+        shape, start = self.map.shapes[k], self.map.effect_slices[k].start
+        c, total = shape.n_columns, np.zeros((shape.n_columns, shape.n_columns))
+        step = max(1, CHUNK // c)
+        for level in range(0, shape.n_levels, step):
+            columns = start + np.arange(level * c, min(level + step, shape.n_levels) * c)
+            E = np.zeros((self.map.n_effects, columns.size))
+            E[columns, np.arange(columns.size)] = 1.0
+            SE = self.gram_dot(E)
+            half = self.map.tdot(self.factors, SE)
+            product = SE[columns] - half.T @ self.solve(half)
+            view = product.reshape(columns.size // c, c, columns.size // c, c)
+            each = np.arange(columns.size // c)
+            total += view[each, :, each, :].sum(axis=0)
+        return total
+
+
+def coupling_pieces(cross, eliminated, rest):
+    """Return the sparse pieces Z₁'WZ_k of the coupling, one for each of the other terms."""
+    return [
+        cross.cross[eliminated, k] if eliminated < k else sp.csr_array(cross.cross[k, eliminated].T) for k in rest
+    ]

@@ -1,0 +1,156 @@
+"""The profiled likelihood of θ: deviance, gradient and average information. Reads beside docs/math.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve, lapack
+
+from .engines.choose import choose_engine
+from .errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the likelihood is at one θ.
+
+    Attributes
+    ----------
+    theta : ndarray (m,)
+    deviance : float
+        -2 log-likelihood, or the REML criterion.
+    beta : ndarray (p,)
+        Fixed effects in the pilot basis (`CrossProducts.to_params` takes them to the user's).
+    scale : float
+        σ², the residual variance.
+    u, b : ndarray (q,)
+        Spherical and actual random effects, b = Λu.
+    R : ndarray (p, p)
+        Upper Cholesky factor of X'V⁻¹X in the pilot basis (V in units of σ²).
+    U, w : ndarray (q, p), ndarray (q,)
+        M⁻¹Λ'Z'X and Z'Py, equations (1) and (5).
+    """
+
+    theta: np.ndarray
+    deviance: float
+    beta: np.ndarray
+    scale: float
+    u: np.ndarray
+    b: np.ndarray
+    R: np.ndarray
+    U: np.ndarray
+    w: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Derivatives:
+    """First and second derivatives of the deviance in θ at one evaluation.
+
+    Attributes
+    ----------
+    gradient : ndarray (m,)
+    hessian : ndarray (m, m)
+        Average information plus the exact curvature of Λ in θ, equation (9).
+    A : list of ndarray (c_k, c_k)
+        Derivatives in the relative covariance λ_kλ_k', equation (8): they decide the boundary.
+    """
+
+    gradient: np.ndarray
+    hessian: np.ndarray
+    A: list
+
+
+class ProfiledLikelihood:
+    """d(θ) of a linear mixed model, β and σ² profiled out (Bates et al. 2015, section 3.4).
+
+    Parameters
+    ----------
+    cross : CrossProducts
+    reml : bool
+    engine : Engine, optional
+        Who factors M(θ); chosen from the cross-products by default.
+    """
+
+    def __init__(self, cross, reml=True, engine=None):
+        self.cross = cross
+        self.reml = reml
+        self.engine = choose_engine(cross) if engine is None else engine
+        self.map = cross.relative_factor
+        self.n_effective = cross.nobs - (cross.n_fixed if reml else 0)  # N
+        self._factored = None
+        self._ZXy = np.column_stack([cross.ZX, cross.Zy])
+
+    def evaluate(self, theta) -> Evaluation:
+        """Return the deviance and its by-products at θ: equations (1)-(5)."""
+        cross, engine, p, N = self.cross, self.engine, self.cross.n_fixed, self.n_effective
+        theta = np.array(theta, dtype=float)
+        factors = self.map.unpack(theta)
+        self._factorize(theta)
+
+        LZXy = self.map.tdot(factors, self._ZXy)
+        solved = engine.solve(LZXy)
+        U, u_y = solved[:, :p], solved[:, p]
+        reduced = LZXy.T @ solved  # (1)
+        XVX = cross.XX - reduced[:p, :p]
+        XVy = cross.Xy - reduced[:p, p]
+        R, info = lapack.dpotrf(XVX, lower=0) if p else (XVX, 0)
+        if info:
+            raise DataError("The fixed effects are not estimable: X'V⁻¹X is singular.")
+        beta = cho_solve((R, False), XVy) if p else XVy  # (2)
+        u = u_y - U @ beta
+        r2 = cross.yy - reduced[p, p] - beta @ XVy  # (3)
+        if not r2 > 0:
+            raise DataError("The residual variance is zero: the model fits the response exactly.")
+        deviance = engine.logdet() - cross.log_weights + N * (1.0 + np.log(2.0 * np.pi * r2 / N))  # (4)
+        if self.reml:
+            deviance += 2.0 * np.log(np.diag(R)).sum() - cross.basis_logdet
+        b = self.map.dot(factors, u[:, None])
+        w = cross.Zy - cross.ZX @ beta - engine.gram_dot(b)[:, 0]  # (5)
+        return Evaluation(theta, float(deviance), beta, r2 / N, u, b[:, 0], R, U, w)
+
+    def _factorize(self, theta):
+        """Have the engine hold the factor of M(θ)."""
+        if theta is not self._factored:
+            self._factored = None
+            self.engine.factorize(theta)
+            self._factored = theta
+
+    def derivatives(self, at: Evaluation) -> Derivatives:
+        """Return gradient and information at an evaluation: equations (7)-(9)."""
+        self._factorize(at.theta)
+        engine, cross, shapes, scale = self.engine, self.cross, self.map.shapes, at.scale
+        factors = self.map.unpack(at.theta)
+        F = cross.ZX - engine.gram_dot(self.map.dot(factors, at.U))  # (5)
+        FR = lapack.dtrtrs(at.R, F.T, lower=0, trans=1)[0].T if F.shape[1] else F  # F(R'R)⁻¹F' = FR FR'
+
+        A, columns, curvature = [], [], np.zeros((self.map.n_theta, self.map.n_theta))
+        for k, D in enumerate(engine.marginal_block_sums()):
+            shape, part = shapes[k], self.map.effect_slices[k]
+            w = at.w[part].reshape(shape.n_levels, shape.n_columns)
+            u = at.u[part].reshape(w.shape)
+            A_k = D - w.T @ w / scale  # (8)
+            if self.reml:
+                level_FR = FR[part].reshape(shape.n_levels, shape.n_columns, -1).transpose(1, 0, 2)
+                level_FR = level_FR.reshape(shape.n_columns, -1)
+                A_k = A_k - level_FR @ level_FR.T
+            A.append(A_k)
+            rows, cols = shape.entries
+            for i, j in zip(rows, cols, strict=True):  # v_p: D_p w_j in each level, D_p = E_ij λ' + λ E_ij'
+                v = np.zeros(self.map.n_effects)
+                block = v[part].reshape(w.shape)
+                block += np.outer(w[:, i], factors[k][:, j])
+                block[:, i] += u[:, j]
+                columns.append(v)
+            theta_part = self.map.theta_slices[k]
+            curvature[theta_part, theta_part] = 2.0 * A_k[np.ix_(rows, rows)] * (cols[:, None] == cols)
+        gradient = self.map.pack([2.0 * A_k @ factor for A_k, factor in zip(A, factors, strict=True)])
+
+        V = np.column_stack(columns)
+        a = V.T @ at.w / scale
+        SV = engine.gram_dot(V)
+        LSV = self.map.tdot(factors, SV)
+        FV = FR.T @ V
+        information = V.T @ SV - LSV.T @ engine.solve(LSV) - FV.T @ FV  # V'W_PV
+        hessian = information / scale - np.outer(a, a) / self.n_effective + curvature  # (9)
+        return Derivatives(gradient, 0.5 * (hessian + hessian.T), A)

@@ -1,0 +1,329 @@
+"""Trust-region Newton on θ with the average information, and the record of the run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .errors import DataError, EngineError
+
+TOLERANCE = 1e-9  # predicted decrease of the deviance below which the optimum is reached
+SINGULAR = 1e-4  # lme4's isSingular: smallest relative standard deviation of a regular fit
+MAX_EVALUATIONS = 200
+
+
+@dataclass(frozen=True)
+class Step:
+    """One evaluation of the likelihood."""
+
+    theta: np.ndarray
+    deviance: float
+    accepted: bool
+    radius: float
+    gradient_norm: float = np.nan
+
+
+@dataclass(eq=False)
+class FitRecord:
+    """What the optimiser did and how it knows that it is done.
+
+    Attributes
+    ----------
+    theta : ndarray (m,)
+        The optimum, diagonals of λ_k non-negative.
+    deviance : float
+        -2 log-likelihood or REML criterion there.
+    converged : bool
+        True if the certificate holds: small predicted decrease, no direction of negative curvature, and at
+        the boundary no variance whose increase would help.
+    singular : bool
+        True if a λ_k is singular: a variance of zero or a correlation of ±1.
+    message : str
+        One sentence: why the run stopped, and the remedy if it failed.
+    gradient_norm, predicted_decrease, smallest_eigenvalue, boundary_derivative : float
+        The certificate: gradient norm and smallest Hessian eigenvalue in scaled θ, the decrease a further Newton step
+        promises, and the smallest derivative of the deviance in a variance at zero (NaN if none is at zero).
+    evaluations : int
+        Evaluations of the deviance.
+    seconds : float
+    engine : str
+        Who factored M(θ), and how.
+    steps : list of Step
+        Every θ that was tried.
+    """
+
+    theta: np.ndarray
+    deviance: float
+    converged: bool
+    singular: bool
+    message: str
+    gradient_norm: float
+    predicted_decrease: float
+    smallest_eigenvalue: float
+    boundary_derivative: float
+    seconds: float
+    engine: str
+    start: np.ndarray
+    steps: list[Step] = field(repr=False)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the deviance."""
+        return len(self.steps)
+
+    def __str__(self) -> str:
+        lines = [
+            "Optimizer: trust-region Newton, average information",
+            f"  engine       {self.engine}",
+            f"  evaluations  {self.evaluations} in {self.seconds:.3g} s",
+            f"  deviance     {self.deviance:.6f}",
+            f"  certificate  predicted decrease {self.predicted_decrease:.1e}, gradient norm {self.gradient_norm:.1e}, "
+            f"smallest eigenvalue {self.smallest_eigenvalue:.2g}",
+            f"  {self.message}",
+        ]
+        for number, step in enumerate(self.steps):
+            verdict = "" if step.accepted else "  rejected"
+            lines.append(f"  {number:3d}  deviance {step.deviance:18.8f}  theta {_short(step.theta)}{verdict}")
+        return "\n".join(lines)
+
+
+def _short(theta, most=8):
+    """Return the first entries of θ as text."""
+    text = " ".join(f"{value:.5f}" for value in theta[:most])
+    return f"{text} ..." if theta.size > most else text
+
+
+def trust_region_step(gradient, hessian, radius):
+    """Return the minimiser of g's + s'Hs/2 within |s| <= radius, hard case included (Moré & Sorensen 1983)."""
+    eigenvalues, Q = np.linalg.eigh(hessian)
+    g = Q.T @ gradient
+    largest = max(np.abs(eigenvalues).max(), np.finfo(float).tiny)
+
+    if eigenvalues[0] > 1e-10 * largest:
+        s = -g / eigenvalues
+        if np.linalg.norm(s) <= radius:
+            return Q @ s
+    mu = max(0.0, -eigenvalues[0]) + 1e-12 * largest
+    s = -g / (eigenvalues + mu)
+    length = np.linalg.norm(s)
+    if length < radius:  # hard case: go on along the eigenvector of the smallest eigenvalue
+        direction = 1.0 if g[0] <= 0 else -1.0
+        return Q @ s + direction * np.sqrt(radius**2 - length**2) * Q[:, 0]
+    for _ in range(50):  # Newton on 1/|s(mu)| = 1/radius, monotone from the left
+        mu += (length / radius - 1.0) * length**2 / np.sum(s**2 / (eigenvalues + mu))
+        s = -g / (eigenvalues + mu)
+        length = np.linalg.norm(s)
+        if abs(length - radius) < 1e-6 * radius:
+            break
+    return Q @ s
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """The quadratic model of the deviance at one evaluation, in θ divided by its scale."""
+
+    gradient: np.ndarray
+    hessian: np.ndarray
+    A: list[np.ndarray]
+
+    def decrease(self, s) -> float:
+        """Return the decrease that the model promises for the step s."""
+        return float(-(self.gradient @ s + 0.5 * s @ self.hessian @ s))
+
+
+class Run:
+    """Evaluations of one likelihood, recorded; θ is measured in `scale`."""
+
+    def __init__(self, likelihood, scale, tolerance, max_evaluations):
+        self.likelihood = likelihood
+        self.scale = scale
+        self.tolerance = tolerance
+        self.max_evaluations = max_evaluations
+        self.steps = []
+
+    def evaluate(self, theta, radius=np.nan):
+        """Return the Evaluation at θ, or None where the likelihood cannot be computed."""
+        try:
+            evaluation = self.likelihood.evaluate(theta)
+        except (EngineError, DataError):
+            if not self.steps:
+                raise
+            evaluation = None
+        deviance = np.inf if evaluation is None else evaluation.deviance
+        self.steps.append(Step(theta, deviance, False, radius))
+        return evaluation
+
+    def accept(self):
+        """Mark the last evaluation as the current point."""
+        self.steps[-1] = replace(self.steps[-1], accepted=True)
+
+    @property
+    def exhausted(self) -> bool:
+        """True if no evaluation is left."""
+        return len(self.steps) >= self.max_evaluations
+
+    def quadratic(self, at) -> Quadratic:
+        """Return the quadratic model at an evaluation."""
+        d = self.likelihood.derivatives(at)
+        return Quadratic(d.gradient * self.scale, d.hessian * np.outer(self.scale, self.scale), d.A)
+
+    def negligible(self, decrease, deviance) -> bool:
+        """True if a decrease is below the tolerance or below the rounding of the deviance."""
+        return decrease < max(self.tolerance, 4.0 * np.finfo(float).eps * abs(deviance))
+
+    def descend(self, at):
+        """Return the stationary point that trust-region Newton reaches from `at`, with its quadratic model."""
+        self.accept()
+        radius, model = 1.0, self.quadratic(at)
+        while not self.exhausted:
+            s = trust_region_step(model.gradient, model.hessian, radius)
+            predicted = model.decrease(s)
+            if self.negligible(predicted, at.deviance) or radius < 1e-12:
+                break
+            trial = self.evaluate(at.theta + self.scale * s, radius)
+            length = np.linalg.norm(s)
+            gain = -1.0 if trial is None else (at.deviance - trial.deviance) / predicted
+            if gain < 0.25:
+                radius = 0.25 * length
+            elif gain > 0.75 and length > 0.9 * radius:
+                radius *= 2.0
+            if trial is not None and trial.deviance <= at.deviance + 1e-13 * abs(at.deviance):
+                self.accept()
+                at, model = trial, self.quadratic(trial)
+        return at, model
+
+    def escape(self, at, boundary):
+        """Return an evaluation with lower deviance where a variance at zero wants to grow, or None.
+
+        θ = 0 is stationary whatever the data say, so a descent can end there; the sign of A_k tells.
+        """
+        map_, k = self.likelihood.map, boundary.term
+        for size in (0.3, 0.03, 0.003):
+            if self.exhausted:
+                return None
+            factors = map_.unpack(at.theta)
+            factors[k] = boundary.grown(factors[k], size)
+            trial = self.evaluate(map_.pack(factors))
+            if trial is not None and at.deviance - trial.deviance > self.tolerance:
+                return trial
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """The direction of covariance at zero in which the deviance grows least.
+
+    `value` is the derivative of the deviance in the variance along `direction` (scaled columns), NaN where every
+    λ_k is regular; `size` is the magnitude below which it counts as zero.
+    """
+
+    value: float = np.nan
+    term: int = -1
+    direction: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    size: float = np.nan
+
+    @property
+    def wants_to_grow(self) -> bool:
+        """True if a variance at zero would lower the deviance."""
+        return bool(self.value < -1e-6 * self.size)
+
+    def grown(self, factor, size):
+        """Return the Cholesky factor of λλ' plus a variance of size² along the direction."""
+        columns = np.column_stack([factor, size * self.scale * self.direction])
+        R = np.linalg.qr(columns.T, mode="r")
+        return R.T * np.where(np.diag(R) < 0, -1.0, 1.0)
+
+
+def find_boundary(map_, theta, scale, A, deviance_scale):
+    """Return the Boundary at θ: the smallest eigenvalue of A_k on the null space of every singular λ_k."""
+    lowest = Boundary()
+    for k, (factor, shape) in enumerate(zip(map_.unpack(theta), map_.shapes, strict=True)):
+        size = column_scale(map_, scale, k)
+        scaled = factor / size[:, None]
+        derivative = A[k] * np.outer(size, size)
+        if shape.structure == "diagonal":
+            null = np.eye(size.size)[:, np.abs(np.diag(scaled)) < SINGULAR]
+            values, vectors = np.diag(derivative)[null.argmax(axis=0)], null
+        else:
+            left, singular_values, _ = np.linalg.svd(scaled)
+            null = left[:, singular_values < SINGULAR]
+            values, inner = np.linalg.eigh(null.T @ derivative @ null)
+            vectors = null @ inner
+        if values.size and not values.min() >= lowest.value:
+            at = int(values.argmin())
+            lowest = Boundary(float(values[at]), k, vectors[:, at], size, deviance_scale[k])
+    return lowest
+
+
+def column_scale(map_, scale, k):
+    """Return the natural size of the rows of λ_k, (c_k,), from the scale of θ."""
+    shape = map_.shapes[k]
+    size = np.empty(shape.n_columns)
+    size[shape.entries[0]] = scale[map_.theta_slices[k]]
+    return size
+
+
+def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS):
+    """Return the FitRecord and the Evaluation at the minimum of the deviance.
+
+    Parameters
+    ----------
+    likelihood : ProfiledLikelihood
+    start : ndarray (m,)
+    scale : ndarray (m,)
+        Natural size of every entry of θ (constant along a row of λ_k); steps are measured in it, so that the units
+        of the columns do not matter.
+    tolerance : float
+        Predicted decrease of the deviance at which the run ends.
+    max_evaluations : int
+    """
+    begin = time.perf_counter()
+    run, map_ = Run(likelihood, scale, tolerance, max_evaluations), likelihood.map
+    levels = [shape.n_levels for shape in map_.shapes]
+    at = run.evaluate(np.array(start, dtype=float))
+    while True:
+        at, model = run.descend(at)
+        boundary = find_boundary(map_, at.theta, scale, model.A, levels)
+        escaped = run.escape(at, boundary) if boundary.wants_to_grow else None
+        if escaped is None:
+            break
+        at = escaped
+    s = trust_region_step(model.gradient, model.hessian, 1.0)
+    predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
+    converged = run.negligible(predicted, at.deviance)
+    record = FitRecord(
+        theta=map_.canonical(at.theta),
+        deviance=at.deviance,
+        converged=converged,
+        singular=not np.isnan(boundary.value),
+        message=_verdict(converged, run.exhausted, boundary, max_evaluations),
+        gradient_norm=float(np.linalg.norm(model.gradient)),
+        predicted_decrease=predicted,
+        smallest_eigenvalue=lowest,
+        boundary_derivative=boundary.value,
+        seconds=time.perf_counter() - begin,
+        engine=likelihood.engine.description,
+        start=np.array(start, dtype=float),
+        steps=run.steps,
+    )
+    return record, at
+
+
+def _verdict(converged, exhausted, boundary, max_evaluations):
+    """Return the sentence that says why the run ended."""
+    if converged and np.isnan(boundary.value):
+        return "Converged: no step promises a lower deviance and the Hessian is positive."
+    if converged:
+        return "Converged at the boundary: the deviance grows with every variance that is zero (singular fit)."
+    if exhausted:
+        return (
+            f"Stopped after {max_evaluations} evaluations before the optimum was certified. Continue with "
+            "start=fit.theta, or simplify the random effects."
+        )
+    return (
+        "Stopped where no step lowers the deviance although one was predicted: the likelihood is dominated by "
+        "rounding. Centre and scale the predictors, or simplify the random effects."
+    )
