@@ -1,0 +1,24 @@
+"""Linear mixed-effects models with grouped and crossed random effects on one sparse Cholesky factor."""
+
+from . import datasets
+from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
+from .model import LinearMixedModel, lmer
+from .results import LinearMixedModelResults
+from .terms import RandomTerm
+from .versions import show_versions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConvergenceWarning",
+    "DataError",
+    "DataWarning",
+    "EngineError",
+    "FormulaError",
+    "LinearMixedModel",
+    "LinearMixedModelResults",
+    "RandomTerm",
+    "datasets",
+    "lmer",
+    "show_versions",
+]
