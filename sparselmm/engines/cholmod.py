@@ -145,10 +145,10 @@ class SparseCore:
             self._inverse = selected_inverse(self._L.indptr, self._L.indices, self._L.data)
         return self._inverse
 
-    def quadratic(self, kernels, values, pattern, level, n_levels):
+    def quadratic(self, kernels, values, pattern, *sizes):
         """Return Σ_ab G_ja C⁻¹_ab G_jb' per level of a coupling with the given values."""
         L = self._L
-        return kernels.quadratic_sparse(self.inverse, L.indptr, L.indices, values, *pattern, level, n_levels)
+        return kernels.quadratic_sparse(self.inverse, L.indptr, L.indices, values, *pattern, *sizes)
 
     def inverse_blocks(self, k):
         """Return the diagonal blocks of C⁻¹ of term k, (l, c, c)."""

@@ -64,9 +64,9 @@ class DenseCore:
             self._inverse = lapack.dpotri(self._factor, lower=1)[0].T
         return self._inverse
 
-    def quadratic(self, kernels, values, pattern, level, n_levels):
+    def quadratic(self, kernels, values, pattern, *sizes):
         """Return Σ_ab G_ja C⁻¹_ab G_jb' per level of a coupling with the given values."""
-        return kernels.quadratic_dense(self.inverse, values, *pattern, level, n_levels)
+        return kernels.quadratic_dense(self.inverse, values, *pattern, *sizes)
 
     def inverse_blocks(self, k):
         """Return the diagonal blocks of C⁻¹ of term k, (l, c, c)."""

@@ -62,9 +62,11 @@ class SparseCoupling:
     """
 
     def __init__(self, pieces, n_columns, factor_map, rank=None):
+        from numba import get_num_threads
+
         from . import kernels
 
-        self.kernels = kernels
+        self.kernels, self.threads = kernels, get_num_threads()
         self.c = n_columns
         self.map = factor_map
         self.rank = rank
@@ -121,7 +123,7 @@ class SparseCoupling:
 
     def subtract_gram_sparse(self, data, indptr, rows):
         """data ← data - R'R on a lower CSC pattern that contains it."""
-        self.kernels.subtract_gram_sparse(data, indptr, rows, self.R, *self._pattern)
+        self.kernels.subtract_gram_sparse(data, indptr, rows, self.R, *self._pattern, self.threads)
 
     def dot(self, V):
         """Return RV."""
@@ -141,4 +143,4 @@ class SparseCoupling:
 
     def quadratic(self, core):
         """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c)."""
-        return core.quadratic(self.kernels, self.G, self._pattern, self.level, self.indptr.size - 1)
+        return core.quadratic(self.kernels, self.G, self._pattern, self.level, self.indptr.size - 1, self.threads)

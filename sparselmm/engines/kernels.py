@@ -11,7 +11,7 @@ positions column_ptr[b]:column_ptr[b + 1].
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 _OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
 
@@ -44,9 +44,9 @@ def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
 
 
 @njit(parallel=True, **_OPTIONS)
-def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, n_levels):
+def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
     """Return Σ_ab G_ja inverse[a, b] G_jb' per level, (l, c, c); only inverse[b, a] with a >= b is read."""
-    size, c, threads = inverse.shape[0], G.shape[1], get_num_threads()
+    size, c = inverse.shape[0], G.shape[1]
     sums = np.zeros((threads, n_levels, c, c))
     for thread in prange(threads):
         v = np.empty(c)
@@ -72,9 +72,9 @@ def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, 
 
 
 @njit(parallel=True, **_OPTIONS)
-def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, column_ptr):
+def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, column_ptr, threads):
     """data -= R'R on the lower triangle of a CSC pattern (indptr, rows) that contains it."""
-    size, c, threads = indptr.size - 1, R.shape[1], get_num_threads()
+    size, c = indptr.size - 1, R.shape[1]
     for thread in prange(threads):
         work = np.zeros(size)
         for b in range(thread, size, threads):
@@ -91,9 +91,9 @@ def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, col
 
 
 @njit(parallel=True, **_OPTIONS)
-def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, column_ptr, level, n_levels):
+def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
     """Return Σ_ab G_ja inverse_ab G_jb' per level, (l, c, c), inverse on a lower CSC pattern that contains G'G."""
-    size, c, threads = indptr.size - 1, G.shape[1], get_num_threads()
+    size, c = indptr.size - 1, G.shape[1]
     sums = np.zeros((threads, n_levels, c, c))
     for thread in prange(threads):
         v = np.empty(c)

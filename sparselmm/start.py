@@ -1,0 +1,76 @@
+"""Start values of θ from moments: quadratic forms of the least-squares residuals, no factorisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg as sla
+import scipy.sparse as sp
+
+SMALLEST = 0.3  # start for a variance that the moments put below this many residual variances of a level mean
+LARGEST = 1e3  # and the largest relative standard deviation, in units of the column's root mean square
+
+
+def moment_start(cross) -> np.ndarray:
+    """Return θ with diagonal λ_k from MINQUE(0) variances, (m,).
+
+    Solves E[y'Py], E[|Z_a'Py|²] = their values for σ² and one variance per random column a, where P projects on
+    the complement of X (Rao 1971; Searle, Casella & McCulloch 1992, section 11.3).
+    """
+    L = np.linalg.cholesky(cross.XX)
+    F = sla.solve_triangular(L, cross.ZX.T, lower=True).T if cross.n_fixed else cross.ZX
+    w = cross.Zy  # Z'Py: the pilot fit is least squares
+    blocks = _Columns(cross, F)
+    size = len(blocks.columns)
+    moments, system = np.empty(size + 1), np.zeros((size + 1, size + 1))
+    moments[0], system[0, 0] = cross.yy, cross.nobs - cross.n_fixed
+    for a in range(size):
+        moments[a + 1] = np.sum(w[blocks.columns[a]] ** 2)
+        system[0, a + 1] = system[a + 1, 0] = blocks.trace(a)
+        for b in range(a + 1):
+            system[a + 1, b + 1] = system[b + 1, a + 1] = blocks.squared_norm(a, b)
+    solution = np.linalg.lstsq(system / system.max(axis=0), moments, rcond=1e-12)[0] / system.max(axis=0)
+    scale = solution[0] if solution[0] > 0 else cross.yy / cross.nobs
+    variances, factors, first = solution[1:] / scale, [], 0
+    for k, shape in enumerate(cross.shapes):
+        rms = cross.column_scale(k)
+        smallest = np.sqrt(SMALLEST * shape.n_levels / cross.nobs) / rms
+        part = np.sqrt(np.maximum(variances[first : first + shape.n_columns], 0.0))
+        factors.append(np.diag(np.clip(part, smallest, LARGEST / rms)))
+        first += shape.n_columns
+    return cross.relative_factor.pack(factors)
+
+
+class _Columns:
+    """Traces and norms of Z_a'PZ_b for the random columns a, b: one column of a term over all its levels."""
+
+    def __init__(self, cross, F):
+        self.cross, self.F = cross, F
+        self.columns, self.owner = [], []
+        for k, (shape, part) in enumerate(zip(cross.shapes, cross.relative_factor.effect_slices, strict=True)):
+            for i in range(shape.n_columns):
+                self.columns.append(slice(part.start + i, part.stop, shape.n_columns))
+                self.owner.append((k, i))
+        self.FF = [F[part].T @ F[part] for part in self.columns]
+
+    def _gram(self, a, b):
+        """Return Z_a'WZ_b: a vector where it is diagonal, else sparse."""
+        (k, i), (m, j) = self.owner[a], self.owner[b]
+        if k == m:
+            block = self.cross.diagonal[k]
+            return block if sp.issparse(block) else block[:, i, j]
+        if k > m:
+            return self._gram(b, a).T
+        return self.cross.cross[k, m][i :: self.cross.shapes[k].n_columns, j :: self.cross.shapes[m].n_columns]
+
+    def trace(self, a):
+        """Return tr Z_a'PZ_a."""
+        gram = self._gram(a, a)
+        return (gram.diagonal() if sp.issparse(gram) else gram).sum() - np.trace(self.FF[a])
+
+    def squared_norm(self, a, b):
+        """Return the squared Frobenius norm of Z_a'PZ_b."""
+        gram, left, right = self._gram(a, b), self.F[self.columns[a]], self.F[self.columns[b]]
+        sparse = sp.issparse(gram)
+        product = gram @ right if sparse else gram[:, None] * right
+        squares = np.sum((gram.data if sparse else gram) ** 2)
+        return squares - 2.0 * np.sum(left * product) + np.sum(self.FF[a] * self.FF[b])
