@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+WIDE = 32  # c*r up to which one product with λ ⊗ I beats l small ones
+
 
 @dataclass(frozen=True)
 class TermShape:
@@ -75,13 +77,15 @@ class RelativeFactor:
 
     def _apply(self, transposed, V):
         """Multiply every level's block of V from the left by the transpose of the given matrix."""
-        out = np.empty(V.shape)
+        out, r = np.empty(V.shape), V.shape[1]
         for shape, part, factor in zip(self.shapes, self.effect_slices, transposed, strict=True):
-            if shape.n_columns == 1:
+            l, c = shape.n_levels, shape.n_columns
+            if c == 1:
                 np.multiply(V[part], factor[0, 0], out=out[part])
+            elif l > c * r <= WIDE:  # one product over all levels at once
+                out[part] = (V[part].reshape(l, c * r) @ np.kron(factor, np.eye(r))).reshape(-1, r)
             else:
-                block = V[part].reshape(shape.n_levels, shape.n_columns, -1)
-                out[part] = np.matmul(factor.T, block).reshape(shape.n_effects, -1)
+                out[part] = np.matmul(factor.T, V[part].reshape(l, c, r)).reshape(-1, r)
         return out
 
 

@@ -124,7 +124,8 @@ class ProfiledLikelihood:
         F = cross.ZX - engine.gram_dot(self.map.dot(factors, at.U))  # (5)
         FR = lapack.dtrtrs(at.R, F.T, lower=0, trans=1)[0].T if F.shape[1] else F  # F(R'R)⁻¹F' = FR FR'
 
-        A, columns, curvature = [], [], np.zeros((self.map.n_theta, self.map.n_theta))
+        A, V = [], np.zeros((self.map.n_effects, self.map.n_theta))
+        curvature = np.zeros((self.map.n_theta, self.map.n_theta))
         for k, D in enumerate(engine.marginal_block_sums()):
             shape, part = shapes[k], self.map.effect_slices[k]
             w = at.w[part].reshape(shape.n_levels, shape.n_columns)
@@ -136,17 +137,15 @@ class ProfiledLikelihood:
                 A_k = A_k - level_FR @ level_FR.T
             A.append(A_k)
             rows, cols = shape.entries
-            for i, j in zip(rows, cols, strict=True):  # v_p: D_p w_j in each level, D_p = E_ij λ' + λ E_ij'
-                v = np.zeros(self.map.n_effects)
-                block = v[part].reshape(w.shape)
-                block += np.outer(w[:, i], factors[k][:, j])
-                block[:, i] += u[:, j]
-                columns.append(v)
             theta_part = self.map.theta_slices[k]
+            v = V[part, theta_part].reshape(shape.n_levels, shape.n_columns, -1)
+            for p, (i, j) in enumerate(zip(rows, cols, strict=True)):  # D_p w_j with D_p = E_ij λ' + λ E_ij'
+                v[:, j:, p] = w[:, i, None] * factors[k][j:, j]
+                v[:, i, p] += u[:, j]
+            V[part, theta_part] = v.reshape(shape.n_effects, -1)
             curvature[theta_part, theta_part] = 2.0 * A_k[np.ix_(rows, rows)] * (cols[:, None] == cols)
         gradient = self.map.pack([2.0 * A_k @ factor for A_k, factor in zip(A, factors, strict=True)])
 
-        V = np.column_stack(columns)
         a = V.T @ at.w / scale
         SV = engine.gram_dot(V)
         LSV = self.map.tdot(factors, SV)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+MANY = 10_000  # levels from which a compiled loop beats batched matmul
+
 
 def transform(blocks, factor):
     """Return λ'B_jλ for blocks (l, c, c)."""
@@ -32,19 +34,34 @@ def cholesky_inverse(blocks):
     return np.linalg.inv(factor), 2.0 * float(np.log(diagonal).sum())
 
 
-def dot(blocks, V):
-    """Return B_jV_j stacked, (l*c, r), for blocks (l, c, c) and V (l*c, r)."""
+def dot(blocks, V, transpose=False):
+    """Return B_jV_j (or B_j'V_j) stacked, (l*c, r), for blocks (l, c, c) and V (l*c, r)."""
     l, c, _ = blocks.shape
     if c == 1:
         return blocks[:, 0] * V
-    return np.matmul(blocks, V.reshape(l, c, -1)).reshape(V.shape)
+    V = V.reshape(l, c, -1)
+    if l >= MANY:
+        from .kernels import block_dot
+
+        out = np.empty(V.shape)
+        block_dot(blocks, V, out, transpose)
+    else:
+        out = np.matmul(blocks.transpose(0, 2, 1) if transpose else blocks, V)
+    return out.reshape(l * c, -1)
 
 
 def tdot(blocks, V):
     """Return B_j'V_j stacked, (l*c, r)."""
-    return dot(blocks.transpose(0, 2, 1), V)
+    return dot(blocks, V, transpose=True)
+
+
+def product(left, right, transpose=False):
+    """Return L_jR_j (or L_j'R_j) for blocks (l, c, c)."""
+    l, c, _ = left.shape
+    return dot(left, right.reshape(l * c, c), transpose).reshape(l, c, c)
 
 
 def sandwich(outer, inner):
     """Return O_j I_j O_j' for blocks (l, c, c)."""
-    return outer @ inner @ outer.transpose(0, 2, 1)
+    half = product(outer, inner)
+    return half @ outer.transpose(0, 2, 1) if len(half) < MANY else product(half, outer.transpose(0, 2, 1))

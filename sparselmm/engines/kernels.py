@@ -16,6 +16,19 @@ from numba import njit, prange
 _OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
 
 
+@njit(parallel=True, **_OPTIONS)
+def block_dot(blocks, V, out, transpose):
+    """out_j = B_j V_j (or B_j' V_j) for blocks (l, c, c) and V, out of shape (l, c, r)."""
+    levels, c, _ = blocks.shape
+    for j in prange(levels):
+        for a in range(c):
+            for r in range(V.shape[2]):
+                total = 0.0
+                for b in range(c):
+                    total += (blocks[j, b, a] if transpose else blocks[j, a, b]) * V[j, b, r]
+                out[j, a, r] = total
+
+
 @njit(inline="always")
 def _alternate(i, size):
     """Return 0, size-1, 1, size-2, ...: equal work for threads that own halves of the range."""

@@ -79,7 +79,7 @@ class SchurEngine:
         if self.eliminated is not None:
             factor = self.factors[self.eliminated]
             M = blocks.transform(self._gram, factor)
-            M[:, range(M.shape[1]), range(M.shape[1])] += 1.0
+            np.einsum("jii->ji", M)[...] += 1.0
             self._inverse_cholesky, self._logdet = blocks.cholesky_inverse(M)
             if self.coupling is not None:
                 self.coupling.update(factor, rest, self._inverse_cholesky)
@@ -125,7 +125,7 @@ class SchurEngine:
         if k != self.eliminated:
             return self.core.inverse_blocks(self._rest.index(k))
         inner = self._inverse_cholesky
-        inverse = inner.transpose(0, 2, 1) @ inner
+        inverse = blocks.product(inner, inner, transpose=True)
         if self.core is not None:  # L_j⁻ᵀ(I + R_jC⁻¹R_j')L_j⁻¹ with R_j = L_j⁻¹λ'(BΛ₂)_j
             inverse += blocks.sandwich(inverse @ self.factors[k].T, self._coupled())
         return inverse
