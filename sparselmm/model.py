@@ -15,7 +15,9 @@ from .frame import build_design
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from .results import LinearMixedModelResults
+from .start import moment_start
 from .terms import RandomTerm
+from .threads import single_threaded
 
 
 def lmer(
@@ -137,6 +139,7 @@ class LinearMixedModel:
         self.formula, self.design = design.formula, design
         return self
 
+    @single_threaded
     def _set_up(self, endog, exog, terms, weights, offset, exog_names, endog_name):
         """Check the arrays, drop dependent columns of X and take the cross-products."""
         if exog_names is None:
@@ -155,7 +158,7 @@ class LinearMixedModel:
             warnings.warn(
                 f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped.",
                 DataWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             exog = exog[:, kept]
         if exog.shape[1] >= n:
@@ -202,6 +205,7 @@ class LinearMixedModel:
         rows = [1.0 / self.cross.column_scale(k) for k in range(len(self.terms))]
         return factor.pack([np.tile(row[:, None], (1, row.size)) for row in rows])
 
+    @single_threaded
     def fit(
         self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS
     ) -> LinearMixedModelResults:
@@ -211,7 +215,7 @@ class LinearMixedModel:
         ----------
         reml : bool
         start : array_like, shape (m,), optional
-            Start value of θ (see `RelativeFactor`).
+            Start value of θ (see `RelativeFactor`); by default from moments.
         tolerance : float
             Decrease of the deviance that a further step must promise to be taken.
         max_evaluations : int
@@ -228,13 +232,13 @@ class LinearMixedModel:
         likelihood = self.likelihood(reml)
         scale = self.theta_scale()
         if start is None:
-            start = likelihood.map.pack([np.diag(1.0 / self.cross.column_scale(k)) for k in range(len(self.terms))])
+            start = moment_start(self.cross)
         start = np.asarray(start, dtype=float)
         if start.shape != scale.shape:
             raise ValueError(f"start has shape {start.shape}; this model has {scale.size} entries of theta.")
         record, evaluation = minimize(likelihood, start, scale, tolerance, max_evaluations)
         if not record.converged:
-            warnings.warn(record.message, ConvergenceWarning, stacklevel=2)
+            warnings.warn(record.message, ConvergenceWarning, stacklevel=3)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
 

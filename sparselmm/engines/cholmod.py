@@ -5,10 +5,14 @@ The only module that imports scikit-sparse (0.4, and the different API of 0.5).
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version as installed_version
+
 import numpy as np
 import scipy.sparse as sp
 
 from ..errors import EngineError
+from ..threads import forget_libraries
 from .gram import GramPlan
 
 REMEDY = (
@@ -20,22 +24,28 @@ REMEDY = (
 
 def _library():
     """Return the sksparse.cholmod module, or raise with the remedy."""
+    first = "sksparse.cholmod" not in sys.modules
     try:
         from sksparse import cholmod
     except ImportError as error:
         raise EngineError(f"{REMEDY} ({error})") from error
+    if first:
+        forget_libraries()  # CHOLMOD brings a BLAS of its own
     return cholmod
+
+
+def is_missing() -> bool:
+    """Return True if scikit-sparse cannot be imported."""
+    try:
+        _library()
+    except EngineError:
+        return True
+    return False
 
 
 def version() -> str:
     """Return the version of scikit-sparse, or the remedy if it is missing."""
-    try:
-        _library()
-    except EngineError as error:
-        return str(error)
-    from importlib.metadata import version as installed
-
-    return installed("scikit-sparse")
+    return REMEDY if is_missing() else f"scikit-sparse {installed_version('scikit-sparse')}"
 
 
 class Cholesky:

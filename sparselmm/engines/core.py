@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 from scipy.linalg import lapack
 
 from ..errors import EngineError
+from ..threads import all_blas_threads
 from .gram import GramPlan
 
 SMALL = 600  # columns up to which a dense product with S beats a sparse one
+LARGE = 2_500  # columns from which LAPACK gains enough from threads
 
 
 class DenseCore:
@@ -27,6 +31,7 @@ class DenseCore:
         self._positions = columns * self.size + self.plan.indices
         self._gram = self.plan.matrix.toarray() if self.size <= SMALL else self.plan.matrix
         self._work = np.empty((self.size, self.size))
+        self._threads = all_blas_threads if self.size >= LARGE else nullcontext
         self._factor = self._inverse = None
 
     def describe(self) -> str:
@@ -40,7 +45,8 @@ class DenseCore:
         C.ravel()[self._positions] = self.plan.values(factors)
         if coupling is not None:
             coupling.subtract_gram(C)
-        self._factor, info = lapack.dpotrf(C.T, lower=1, overwrite_a=1, clean=0)
+        with self._threads():
+            self._factor, info = lapack.dpotrf(C.T, lower=1, overwrite_a=1, clean=0)
         if info:
             raise EngineError(f"The Cholesky factorisation failed at column {info} of {self.size}; θ is out of range.")
         self._inverse = None
@@ -61,7 +67,8 @@ class DenseCore:
     def inverse(self):
         """C⁻¹, (q, q); only its upper triangle in C order is meaningful."""
         if self._inverse is None:
-            self._inverse = lapack.dpotri(self._factor, lower=1)[0].T
+            with self._threads():
+                self._inverse = lapack.dpotri(self._factor, lower=1)[0].T
         return self._inverse
 
     def quadratic(self, kernels, values, pattern, *sizes):
