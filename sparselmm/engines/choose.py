@@ -46,7 +46,7 @@ def choose_core(cross, rest, pieces):
         return DenseCore(cross, rest)
     from .cholmod import SparseCore
 
-    core = SparseCore(cross, rest, None if B is None else _product_pattern(B))
+    core = SparseCore(cross, rest, None if B is None else product_pattern(B))
     dense_time = size**3 / DENSE_RATE
     return DenseCore(cross, rest) if size <= LARGEST_DENSE_CORE and dense_time < core.flops / SPARSE_RATE else core
 
@@ -58,7 +58,7 @@ def _sampled_density(B, samples=64):
     return product.nnz / (product.shape[0] * product.shape[1])
 
 
-def _product_pattern(B):
+def product_pattern(B):
     """Return the pattern of B'B."""
     ones = sp.csr_array((np.ones(B.nnz), B.indices, B.indptr), shape=B.shape)
     return ones.T @ ones
