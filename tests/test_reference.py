@@ -1,0 +1,183 @@
+"""Every model of tests/reference/lme4.json against R, at stated tolerances."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sparselmm
+from sparselmm import DataWarning
+
+FOLDER = Path(__file__).parent / "reference"
+MODELS = {record["id"]: record for record in json.loads((FOLDER / "lme4.json").read_text())["models"]}
+
+
+def load(record):
+    """Return the data of a record, the rows of its rule left out."""
+    name = record["dataset"]
+    if name.startswith("synthetic:"):
+        data = pd.read_csv(FOLDER / "data" / f"{name.removeprefix('synthetic:')}.csv.gz")
+    else:
+        data = sparselmm.datasets.load(name)
+    rule = record["drop_rows"]
+    if rule:
+        data = data[np.arange(len(data)) % rule["modulus"] != rule["remainder"]]
+    return data
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Return a function that fits the model of a record once."""
+    fits = {}
+
+    def fit(record):
+        if record["id"] not in fits:
+            fits.clear()  # the tests of one record run one after the other
+            with warnings.catch_warnings():
+                if record["fixef"]["dropped"]:
+                    warnings.simplefilter("ignore", DataWarning)
+                fits[record["id"]] = sparselmm.lmer(
+                    record["formula"],
+                    load(record),
+                    reml=record["reml"],
+                    weights=record["weights"],
+                    offset=record["offset"],
+                )
+        return fits[record["id"]]
+
+    return fit
+
+
+def blocks(record):
+    """Return per term of the record the factors joined in its name, and its position."""
+    return [(frozenset(term["factors"]), term) for term in record["terms"]]
+
+
+def lme4_order(fit, record):
+    """Return the (term, columns) of our terms that are lme4's terms, in lme4's order.
+
+    lme4 orders terms by levels and splits a double bar; terms of one factor keep their order.
+    """
+    ours = []
+    for k, term in enumerate(fit.model.terms):
+        name = term.name.rstrip("0123456789").rstrip(".") if term.name[-1].isdigit() else term.name
+        factors = frozenset(name.split(":"))
+        columns = [[c] for c in range(term.n_columns)] if term.structure == "diagonal" else [list(range(term.n_columns))]
+        ours += [(factors, k, c) for c in columns]
+    order = []
+    for factors, _ in blocks(record):
+        match = next(i for i, (candidate, *_) in enumerate(ours) if candidate == factors)
+        order.append(ours.pop(match)[1:])
+    return order
+
+
+def permuted_levels(term, fit_term):
+    """Return the positions of the record's levels among ours (its labels may join the factors in reverse)."""
+    labels = {frozenset(str(level).split(":")) if ":" in str(level) else str(level): i for i, level in enumerate(fit_term.levels)}
+    if len(labels) < fit_term.n_levels:  # labels such as "1:1" need the order of the factors
+        labels = {tuple(str(level).split(":")): i for i, level in enumerate(fit_term.levels)}
+        order = [term["factors"].index(name) for name in fit_term.name.split(":")]
+        return [labels[tuple(level.split(":")[i] for i in order)] for level in term["levels"]]
+    return [labels[frozenset(level.split(":")) if ":" in level else level] for level in term["levels"]]
+
+
+each = pytest.mark.parametrize("record", MODELS.values(), ids=MODELS)
+
+
+@each
+def test_fit_equals_lme4(record, fitted):
+    fit = fitted(record)
+    assert fit.converged
+    assert fit.deviance <= record["deviance"] + 1e-6
+    assert fit.deviance == pytest.approx(record["deviance"], abs=1e-5)
+    assert fit.nobs == record["nobs"]
+    for name, value in (("llf", "loglik"), ("aic", "aic"), ("bic", "bic")):
+        assert getattr(fit, name) == pytest.approx(record[value], abs=1e-5)
+
+    fixef = record["fixef"]
+    se = np.array(fixef["se"])
+    assert len(fit.params) == len(se)
+    np.testing.assert_allclose((fit.params - fixef["values"]) / se, 0.0, atol=1e-4)
+    np.testing.assert_allclose(fit.bse / se, 1.0, atol=1e-4)
+    if fixef["vcov"]:
+        np.testing.assert_allclose(fit.cov_params() / np.outer(se, se), np.array(fixef["vcov"]) / np.outer(se, se), atol=2e-4)
+    assert fit.sigma == pytest.approx(record["sigma"], rel=1e-5)
+    assert fit.singular == record["singular"]
+
+    fitted_values, resid = fit.fittedvalues.to_numpy(), fit.resid.to_numpy()
+    np.testing.assert_allclose(fitted_values[:10], record["fitted"]["head"], atol=1e-4 * record["sigma"])
+    np.testing.assert_allclose(resid[:10], record["resid"]["head"], atol=1e-4 * record["sigma"])
+    assert np.sum(fitted_values**2) == pytest.approx(record["fitted"]["sumsq"], rel=1e-6)
+    assert np.sum(resid**2) == pytest.approx(record["resid"]["sumsq"], rel=1e-5)
+
+
+@each
+def test_theta_and_random_effects_equal_lme4(record, fitted):
+    fit = fitted(record)
+    factors = fit.model.cross.relative_factor.unpack(fit.theta)
+    scales = [fit.model.cross.column_scale(k) for k in range(len(factors))]
+    theirs = iter(record["theta"]["values"])
+    for (k, columns), term in zip(lme4_order(fit, record), record["terms"], strict=True):
+        our_term, c = fit.model.terms[k], len(columns)
+        ours = factors[k][np.ix_(columns, columns)]
+        expected = np.zeros((c, c))
+        for column in range(c):
+            for row in range(column, c):
+                expected[row, column] = next(theirs)
+        scale = scales[k][columns][:, None]
+        np.testing.assert_allclose(ours * scale, expected * scale, atol=1e-4)
+        assert our_term.n_levels == term["n_levels"]
+
+        rows = permuted_levels(term, our_term)
+        names = [our_term.columns[i] for i in columns]
+        size = np.maximum(np.sqrt(np.diag(np.array(term["cov"]))), 0.1 * record["sigma"] / scale.ravel())
+        effects = fit.random_effects[our_term.name][names].to_numpy()[rows]
+        sds = fit.random_effects_sd[our_term.name][names].to_numpy()[rows]
+        np.testing.assert_allclose(effects / size, np.array(term["ranef"]) / size, atol=1e-5)
+        np.testing.assert_allclose(sds / size, np.array(term["cond_sd"]) / size, atol=1e-5)
+
+
+@each
+def test_objective_at_fixed_theta_equals_lme4(record):
+    with warnings.catch_warnings():
+        if record["fixef"]["dropped"]:
+            warnings.simplefilter("ignore", DataWarning)
+        model = sparselmm.LinearMixedModel.from_formula(
+            record["formula"], load(record), weights=record["weights"], offset=record["offset"]
+        )
+    likelihood = model.likelihood(record["reml"])
+
+    class Unfitted:
+        pass
+
+    unfitted = Unfitted()
+    unfitted.model = model
+    for probe in record["probes"]:
+        theirs, factors = iter(probe["theta"]), [np.zeros((t.n_columns,) * 2) for t in model.terms]
+        for k, columns in lme4_order(unfitted, record):
+            for at, column in enumerate(columns):
+                for row in columns[at:]:
+                    factors[k][row, column] = next(theirs)
+        deviance = likelihood.evaluate(likelihood.map.pack(factors)).deviance
+        assert deviance == pytest.approx(probe["deviance"], abs=2e-6)
+
+
+NLME = {name: record for name, record in MODELS.items() if record["nlme"]}
+
+
+@pytest.mark.parametrize("record", NLME.values(), ids=NLME)
+def test_fit_equals_nlme(record, fitted):
+    """The second opinion, to the tolerance of its optimiser."""
+    fit, nlme = fitted(record), record["nlme"]
+    assert fit.llf == pytest.approx(nlme["loglik"], abs=1e-4)
+    np.testing.assert_allclose((fit.params - nlme["fixef"]) / nlme["se"], 0.0, atol=1e-3)
+    assert fit.sigma == pytest.approx(nlme["sigma"], rel=1e-3)
+
+
+def test_enough_models_of_every_kind():
+    assert len(MODELS) >= 40
+    assert sum(record["singular"] for record in MODELS.values()) >= 8
+    assert {record["reml"] for record in MODELS.values()} == {True, False}
