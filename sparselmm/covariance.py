@@ -17,6 +17,7 @@ class TermShape:
     n_levels: int
     n_columns: int
     structure: str = "unstructured"
+    name: str = ""
 
     @property
     def n_effects(self) -> int:

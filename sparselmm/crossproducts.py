@@ -95,7 +95,7 @@ class CrossProducts:
                 for m in count
                 if k < m
             },
-            shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure) for t in terms),
+            shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure, t.name) for t in terms),
             basis=basis,
             center=center,
         )

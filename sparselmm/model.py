@@ -171,7 +171,7 @@ class LinearMixedModel:
         self.weights, self.offset = weights, offset
         response = endog if offset is None else endog - offset
         self.cross = CrossProducts.from_arrays(response, exog, terms, weights, basis)
-        tiny = n * (8 * np.finfo(float).eps * np.abs(response).max()) ** 2
+        tiny = n * (200 * np.finfo(float).eps * np.abs(response).max()) ** 2
         if self.cross.yy <= tiny * (1.0 if weights is None else weights.mean()):
             raise DataError(
                 f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: "

@@ -99,24 +99,26 @@ def trust_region_step(gradient, hessian, radius):
     """Return the minimiser of g's + s'Hs/2 within |s| <= radius, hard case included (Moré & Sorensen 1983)."""
     eigenvalues, Q = np.linalg.eigh(hessian)
     g = Q.T @ gradient
-    largest = max(np.abs(eigenvalues).max(), np.finfo(float).tiny)
-
-    if eigenvalues[0] > 1e-10 * largest:
-        s = -g / eigenvalues
-        if np.linalg.norm(s) <= radius:
+    largest = np.abs(eigenvalues).max()
+    shift = max(0.0, -eigenvalues[0])
+    near = eigenvalues + shift <= 1e-10 * largest  # directions in which the shifted Hessian is singular
+    size = np.linalg.norm(g[near])
+    if size <= 1e-12 * max(np.linalg.norm(g), largest * radius):
+        s = np.where(near, 0.0, -g / np.where(near, 1.0, eigenvalues + shift))
+        length = np.linalg.norm(s)
+        if length <= radius:
+            if eigenvalues[0] < -1e-10 * largest:  # hard case: go on where the curvature is most negative
+                s[0] = np.sqrt(radius**2 - length**2) * (1.0 if g[0] <= 0 else -1.0)
             return Q @ s
-    mu = max(0.0, -eigenvalues[0]) + 1e-12 * largest
-    s = -g / (eigenvalues + mu)
-    length = np.linalg.norm(s)
-    if length < radius:  # hard case: go on along the eigenvector of the smallest eigenvalue
-        direction = 1.0 if g[0] <= 0 else -1.0
-        return Q @ s + direction * np.sqrt(radius**2 - length**2) * Q[:, 0]
-    for _ in range(50):  # Newton on 1/|s(mu)| = 1/radius, monotone from the left
-        mu += (length / radius - 1.0) * length**2 / np.sum(s**2 / (eigenvalues + mu))
-        s = -g / (eigenvalues + mu)
+        g = np.where(near, 0.0, g)
+    mu = shift + size / radius
+    for _ in range(50):  # Newton on 1/|s(mu)| = 1/radius, monotone from the left, where |s| >= radius
+        s = np.where(g == 0.0, 0.0, -g / np.where(g == 0.0, 1.0, eigenvalues + mu))
         length = np.linalg.norm(s)
         if abs(length - radius) < 1e-6 * radius:
             break
+        slope = np.sum(s**2 / np.where(s == 0.0, 1.0, eigenvalues + mu))
+        mu += (length / radius - 1.0) * length**2 / slope
     return Q @ s
 
 

@@ -20,15 +20,16 @@ def moment_start(cross) -> np.ndarray:
     F = sla.solve_triangular(L, cross.ZX.T, lower=True).T if cross.n_fixed else cross.ZX
     w = cross.Zy  # Z'Py: the pilot fit is least squares
     blocks = _Columns(cross, F)
-    size = len(blocks.columns)
-    moments, system = np.empty(size + 1), np.zeros((size + 1, size + 1))
+    count = len(blocks.columns)
+    moments, system = np.empty(count + 1), np.zeros((count + 1, count + 1))
     moments[0], system[0, 0] = cross.yy, cross.nobs - cross.n_fixed
-    for a in range(size):
+    for a in range(count):
         moments[a + 1] = np.sum(w[blocks.columns[a]] ** 2)
         system[0, a + 1] = system[a + 1, 0] = blocks.trace(a)
         for b in range(a + 1):
             system[a + 1, b + 1] = system[b + 1, a + 1] = blocks.squared_norm(a, b)
-    solution = np.linalg.lstsq(system / system.max(axis=0), moments, rcond=1e-12)[0] / system.max(axis=0)
+    size = np.maximum(system.max(axis=0), np.finfo(float).tiny)
+    solution = np.linalg.lstsq(system / size, moments, rcond=1e-12)[0] / size
     scale = solution[0] if solution[0] > 0 else cross.yy / cross.nobs
     variances, factors, first = solution[1:] / scale, [], 0
     for k, shape in enumerate(cross.shapes):

@@ -140,13 +140,18 @@ def factorize(groups, name="group"):
     """Return codes (n,) int32 and the Index of occurring levels, sorted (a Categorical keeps its order)."""
     if isinstance(groups, (pd.Series, pd.Index)):
         groups = groups.array
+    if isinstance(groups, pd.arrays.NumpyExtensionArray) or not hasattr(groups, "dtype"):
+        groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise DataError(f"Grouping factor {name!r} has shape {groups.shape}; it must be one column.")
+    if groups.size == 0:
+        raise DataError(f"Grouping factor {name!r} has no rows.")
     if isinstance(groups, pd.Categorical):
-        groups = groups.remove_unused_categories()
-        codes, levels = groups.codes.astype(np.int32), groups.categories
+        codes, levels = groups.codes, groups.categories
+    elif isinstance(groups, np.ndarray) and groups.dtype.kind == "i" and _is_dense(groups):
+        low = int(groups.min())
+        codes, levels = groups.astype(np.int64) - low, pd.RangeIndex(low, int(groups.max()) + 1)
     else:
-        groups = np.asarray(groups) if not hasattr(groups, "dtype") else groups
-        if groups.ndim != 1:
-            raise DataError(f"Grouping factor {name!r} has shape {groups.shape}; it must be one column.")
         try:
             codes, levels = pd.factorize(groups, sort=True)
         except TypeError:  # labels of mixed type have no order of their own
@@ -154,9 +159,16 @@ def factorize(groups, name="group"):
                 f"Grouping factor {name!r} mixes types that cannot be sorted. Convert it to one type, "
                 f"for example with .astype(str)."
             ) from None
-        codes, levels = codes.astype(np.int32), pd.Index(levels)
-    if codes.size == 0:
-        raise DataError(f"Grouping factor {name!r} has no rows.")
+        levels = pd.Index(levels)
     if codes.min() < 0:
         raise DataError(f"Grouping factor {name!r} has missing labels. Drop those rows or use missing='drop'.")
-    return codes, levels
+    used = np.zeros(len(levels), dtype=bool)
+    used[codes] = True
+    if used.all():
+        return codes.astype(np.int32), levels
+    return (np.cumsum(used, dtype=np.int32) - 1)[codes], levels[used]
+
+
+def _is_dense(values):
+    """Return whether integers are numbered so densely that a table of their range costs less than hashing them."""
+    return int(values.max()) - int(values.min()) < 4 * values.size + 1024

@@ -48,7 +48,7 @@ class SchurEngine:
         parts = []
         if self.eliminated is not None:
             shape = self.map.shapes[self.eliminated]
-            parts.append(f"term {self.eliminated + 1} eliminated as {shape.n_levels:,} blocks")
+            parts.append(f"{shape.name} eliminated as {shape.n_levels:,} blocks")
         if self.core is not None:
             parts.append(self.core.describe())
         return ", ".join(parts)
