@@ -1,22 +1,21 @@
-"""Columns of any data frame in plain types, and the sides of a formula evaluated on them by formulaic."""
+"""The sides of a formula evaluated on a Table: by formulaic, or without it where they are plain columns."""
 
 from __future__ import annotations
 
 import builtins
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from .data import Table, near, plain, scattered
 from .errors import DataError, DataWarning
-from .formula import FORMULAIC_MOVED, bare, column_name, lookups, spelled
+from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
 
 try:
-    from formulaic import Formula, ModelSpec
+    from formulaic import ModelSpec
     from formulaic.errors import DataMismatchWarning
     from formulaic.materializers import PandasMaterializer
     from formulaic.materializers.types import FactorValues
@@ -28,133 +27,6 @@ except ImportError as error:
 
 R_NAMES = {name: getattr(np, name) for name in ("sqrt", "log1p", "expm1", "sin", "cos", "tan", "floor")}
 R_NAMES |= {"ceiling": np.ceil, "factor": C, "TRUE": True, "FALSE": False}
-NUMBERS = {"boolean": bool, "integer": int, "floating": float, "mixed-integer-float": float, "decimal": float}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns (n,) of plain types: int64, float64, bool, dates, labels or pandas Categorical, never aligned by index.
-
-    What stands in a missing entry is arbitrary; `missing` holds the mask (n,) of each column that has any.
-    """
-
-    columns: dict[str, object]
-    missing: dict[str, np.ndarray]
-    index: pd.Index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def first(self, rows: np.ndarray):
-        """Return the label of the first of the rows that a mask holds."""
-        return self.index[np.flatnonzero(rows)[0]]
-
-    def complete(self, names: Iterable[str]) -> tuple[Table, np.ndarray | None]:
-        """Return the columns `names` in the rows where none is missing, and the mask of those (None: all rows)."""
-        columns = {name: self.columns[name] for name in names}
-        masks = [self.missing[name] for name in names if name in self.missing]
-        if not masks:
-            return Table(columns, {}, self.index), None
-        rows = ~np.logical_or.reduce(masks)
-        return Table({name: values[rows] for name, values in columns.items()}, {}, self.index[rows]), rows
-
-
-def column_names(data) -> list[str]:
-    """Return the names of the columns of any data frame."""
-    if isinstance(data, Mapping):
-        return list(data)
-    return list(data.columns) if isinstance(data, pd.DataFrame) else _narwhals(data).collect_schema().names()
-
-
-def read_table(data, names: Sequence[str]) -> Table:
-    """Return the columns `names` of a pandas frame, a dict of arrays or anything narwhals takes."""
-    available = column_names(data)
-    names = names or available[:1]  # one column tells the number of rows
-    for name in names:
-        if name not in available:
-            raise DataError(f"The data have no column {name!r}.{_near(name, available)}")
-        if available.count(name) > 1:
-            raise DataError(f"The data have {available.count(name)} columns {name!r}. Rename all but one.")
-    index = data.index if isinstance(data, pd.DataFrame) else None
-    if not isinstance(data, (Mapping, pd.DataFrame)):
-        data = _narwhals(data).select(*names)
-        data = data.collect() if isinstance(data, nw.LazyFrame) else data
-    columns, missing = {}, {}
-    for name in names:
-        columns[name], mask = plain(data[name], f"Column {name!r}")
-        if mask.any():
-            missing[name] = mask
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"The columns differ in length: {lengths}. Give every column one value per row.")
-    return Table(columns, missing, pd.RangeIndex(max(lengths.values(), default=0)) if index is None else index)
-
-
-def plain(values, what: str) -> tuple[object, np.ndarray]:
-    """Return one column of any library as an array of a plain type, and the mask (n,) of its missing entries."""
-    series = nw.from_native(values, series_only=True, pass_through=True)
-    if not isinstance(series, nw.Series):
-        try:
-            series = nw.from_native(pd.Series(values), series_only=True)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{what} is not one column of values: {error}") from None
-    native = series.to_native()
-    if isinstance(native, pd.Series) and isinstance(native.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)):
-        return native.array, native.isna().to_numpy()
-    if isinstance(series.dtype, (nw.Categorical, nw.Enum)):
-        values = _categorical(series, native)
-        return values, values.codes < 0
-    if series.dtype == nw.Decimal:
-        series = series.cast(nw.Float64)
-    missing = series.is_null().to_numpy()
-    if missing.any():
-        values = scattered(_widened(series.drop_nulls().to_numpy(), what), ~missing, 0)
-    else:
-        values = _widened(series.to_numpy(), what)
-    if values.dtype.kind == "f":  # polars and Arrow tell null from NaN
-        missing = missing | np.isnan(values)
-    return values, missing
-
-
-def _categorical(series: nw.Series, native) -> pd.Categorical:
-    """Return a categorical column in the order of its categories; polars' Categorical, which has none, sorted."""
-    arrow = native.array.__arrow_array__() if isinstance(native, pd.Series) else native
-    if hasattr(arrow, "unify_dictionaries"):
-        return arrow.unify_dictionaries().to_pandas().array
-    order = list(native.dtype.categories) if isinstance(series.dtype, nw.Enum) else None
-    return pd.Categorical(series.cast(nw.String).to_numpy(), categories=order)
-
-
-def _widened(values: np.ndarray, what: str) -> np.ndarray:
-    """Return numbers as int64 or float64, strings as objects, and objects that are numbers as such."""
-    kind = values.dtype.kind
-    if kind == "O":
-        holds = pd.api.types.infer_dtype(values, skipna=False)
-        if holds in ("mixed", "mixed-integer"):
-            raise DataError(f"{what} mixes types. Convert it to one type, for example with .astype(str).")
-        return values.astype(NUMBERS[holds]) if holds in NUMBERS else values
-    if kind == "c":
-        raise DataError(f"{what} is complex. Split it into real columns.")
-    if kind in "iu" and values.dtype.itemsize < 8:
-        return values.astype(np.int64)
-    if kind in "fU":
-        return values.astype(np.float64 if kind == "f" else object, copy=False)
-    return values
-
-
-def _narwhals(data):
-    """Return any data frame wrapped by narwhals."""
-    try:
-        return nw.from_native(data)
-    except TypeError:
-        remedy = "Give a data frame (pandas, polars, Arrow, ...) or a dict of arrays."
-        raise DataError(f"data is of type {type(data).__name__}. {remedy}") from None
-
-
-def _near(name: str, available: Iterable) -> str:
-    """Return a sentence with the columns named like `name`."""
-    near = difflib.get_close_matches(name, [str(column) for column in available], n=3)
-    return f" Did you mean {' or '.join(repr(column) for column in near)}?" if near else ""
 
 
 @dataclass(frozen=True)
@@ -177,15 +49,15 @@ def resolve(
         if name in available:
             columns.append(name)
         elif name in needed:
-            raise DataError(f"The data have no column {name!r}.{_near(name, available)}")
+            raise DataError(f"The data have no column {name!r}.{near(name, available)}")
         elif name in context:
             namespace[name] = context[name]
         elif name not in TRANSFORMS and not hasattr(builtins, name):
-            remedy = _near(name, available) or " Define it before."
+            remedy = near(name, available) or " Define it before."
             raise DataError(f"{name!r} is no column, and no function or variable in scope.{remedy}")
     contrasts = contrasts or {}
     for name in set(contrasts).difference(columns):
-        raise DataError(f"contrasts names {name!r}, which is no column of the formula.{_near(name, columns)}")
+        raise DataError(f"contrasts names {name!r}, which is no column of the formula.{near(name, columns)}")
     return columns, Scope(namespace, {name: _contrast(name, value) for name, value in contrasts.items()})
 
 
@@ -253,15 +125,6 @@ class Expression:
         return scattered(values, rows, np.nan)
 
 
-def scattered(values: np.ndarray, rows: np.ndarray | None, fill) -> np.ndarray:
-    """Return `values` in the rows that the mask `rows` holds, `fill` in the others."""
-    if rows is None:
-        return values
-    out = np.full((rows.size, *values.shape[1:]), fill, values.dtype)
-    out[rows] = values
-    return out
-
-
 def positions(levels: pd.Index, labels) -> np.ndarray:
     """Return the position among `levels` of every label (n,), -1 for one that is not there."""
     if isinstance(labels, pd.Categorical):
@@ -277,15 +140,15 @@ class Columns:
     names: tuple[str, ...]
     variables: tuple[str, ...]
     scope: Scope
-    spec: ModelSpec | None  # None: the intercept alone
+    spec: ModelSpec | None  # None: the intercept and numeric columns, which need no formulaic
 
     @classmethod
     def fit(cls, text: str, table: Table, scope: Scope) -> tuple[Columns, np.ndarray]:
         """Return the columns of a formula and their values (n, c); the rows of the table must be complete."""
-        formula = Formula(text)
-        if [str(term) for term in formula] == ["1"]:
-            return cls(text, ("Intercept",), (), scope, None), np.ones((len(table), 1))
-        variables = _variables(text, table)
+        formula, variables = formula_terms(text), _variables(text, table)
+        if _are_numeric(text, table, scope):
+            columns = cls(text, tuple(name or "Intercept" for name in numeric_candidates(text)), variables, scope, None)
+            return columns, columns._finite(columns._stacked(table), table)
         for name in {factor.expr for term in formula for factor in term.factors} & set(variables):
             if table.columns[name].dtype.kind in "mM":
                 raise DataError(f"Column {name!r} holds dates or durations. Convert it to numbers, or use C({name}).")
@@ -295,17 +158,34 @@ class Columns:
             if not names:
                 message = f"{term} has one level and adds no column to '{text}'. Leave it out."
                 warnings.warn(message, DataWarning, stacklevel=2)
+        columns = cls(text, tuple(spec.column_names), variables, scope, spec)
+        return columns, columns._finite(values, table)
+
+    @property
+    def is_intercept(self) -> bool:
+        """True if the only column is the intercept."""
+        return self.spec is None and numeric_candidates(self.text) == (None,)
+
+    def _finite(self, values: np.ndarray, table: Table) -> np.ndarray:
+        """Return the values; raise if one is not finite."""
         finite = np.isfinite(values)
         if not finite.all():
-            bad = " and ".join(f"'{spec.column_names[j]}'" for j in np.flatnonzero(~finite.all(axis=0)))
+            bad = " and ".join(f"'{self.names[j]}'" for j in np.flatnonzero(~finite.all(axis=0)))
             where = table.first(~finite.all(axis=1))
             raise DataError(f"{bad} is not finite, first in row {where}. Correct those values or make them missing.")
-        return cls(text, tuple(spec.column_names), variables, scope, spec), values
+        return values
+
+    def _stacked(self, table: Table) -> np.ndarray:
+        """Return the intercept and numeric columns (n, c) of a table."""
+        values = np.empty((len(table), len(self.names)))
+        for j, name in enumerate(numeric_candidates(self.text)):
+            values[:, j] = 1.0 if name is None else Expression(quoted(name), (name,), self.scope).numbers(table)
+        return values
 
     def build(self, table: Table) -> np.ndarray:
         """Return the values (n, c) of the columns from new data, NaN in rows with a missing value."""
         if self.spec is None:
-            return np.ones((len(table), 1))
+            return self._stacked(table)
         part, rows = table.complete(self.variables)
         if not len(part):
             return np.full((len(table), len(self.names)), np.nan)
@@ -328,6 +208,14 @@ class Columns:
             if factor.expr in columns:
                 columns[factor.expr] = pd.Categorical.from_codes(codes, categories=known)
         return Table(columns, {}, table.index)
+
+
+def _are_numeric(text: str, table: Table, scope: Scope) -> bool:
+    """Return whether a formula has no terms but the intercept and columns of numbers."""
+    candidates = numeric_candidates(text)
+    return candidates is not None and all(
+        name is None or (name not in scope.contrasts and table.columns[name].dtype.kind in "iuf") for name in candidates
+    )
 
 
 def _matrix(text: str, spec: ModelSpec, table: Table, scope: Scope) -> tuple[ModelSpec, np.ndarray]:

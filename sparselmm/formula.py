@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import FormulaError
@@ -93,6 +94,12 @@ def parse_formula(formula: str) -> ParsedFormula:
     """
     if not isinstance(formula, str):
         raise FormulaError(f"A formula is a string such as 'y ~ x + (1 | g)', not {type(formula).__name__}.")
+    return _parsed(formula)
+
+
+@lru_cache(maxsize=256)
+def _parsed(formula: str) -> ParsedFormula:
+    """Return the parts of a formula."""
     formula = _python_powers(formula)
     pieces = _pieces(formula)
     tildes = [i for i, piece in enumerate(pieces) if piece.is_operator("~")]
@@ -118,6 +125,7 @@ def parse_formula(formula: str) -> ParsedFormula:
     return ParsedFormula(response, fixed, tuple(bars), tuple(offsets))
 
 
+@lru_cache(maxsize=1024)
 def column_name(text: str) -> str | None:
     """Return the name of the column if `text` is just that, else None."""
     token = _only_token(text)
@@ -142,7 +150,8 @@ def spelled(factor: Factor) -> str:
     return factor.expr if token and token.kind is Token.Kind.PYTHON else f"{{{factor.expr}}}"
 
 
-def lookups(text: str) -> tuple[set[str], set[str]]:
+@lru_cache(maxsize=1024)
+def lookups(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names `text` looks up: those that must be columns, and those inside Python expressions."""
     columns, names = set(), set()
     for token in tokenize(text):
@@ -150,7 +159,27 @@ def lookups(text: str) -> tuple[set[str], set[str]]:
             columns.add(token.token)
         elif token.kind is Token.Kind.PYTHON:
             names |= {str(variable) for variable in token.required_variables} | _arguments(token.token)
-    return columns, names
+    return frozenset(columns), frozenset(names)
+
+
+@lru_cache(maxsize=256)
+def formula_terms(text: str) -> Formula:
+    """Return formulaic's terms of one side of a formula, which nobody changes."""
+    return Formula(text)
+
+
+@lru_cache(maxsize=256)
+def numeric_candidates(text: str) -> tuple[str | None, ...] | None:
+    """Return the column of each term (None: the intercept) where all terms are single columns, else None."""
+    columns = []
+    for term in formula_terms(text):
+        if len(term.factors) != 1:
+            return None
+        factor = term.factors[0]
+        if factor.expr != "1" and factor.eval_method.value != "lookup":
+            return None
+        columns.append(None if factor.expr == "1" else factor.expr)
+    return tuple(columns)
 
 
 def expand_dot(fixed: str, columns: Sequence[str]) -> str:

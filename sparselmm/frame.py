@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .columns import Columns, Expression, Scope, Table, column_names, plain, positions, read_table, resolve, scattered
+from .columns import Columns, Expression, Scope, positions, resolve
+from .data import Table, column_names, plain, read_table, scattered
 from .errors import DataError
 from .formula import Bar, bare, expand_dot, lookups, parse_formula, quoted
 from .terms import RandomTerm, factorize
@@ -222,7 +223,7 @@ def _random_term(bar: Bar, name: str, table: Table, scope: Scope) -> tuple[Rando
     factor = tuple(Expression.on(text, table, scope) for text in bar.factor)
     labels = [expression.values(table) for expression in factor]
     groups, levels, keys = (labels[0], (), ()) if len(labels) == 1 else _crossed(labels, bar)
-    term = RandomTerm(groups, None if columns.spec is None else values, name, columns.names, bar.structure)
+    term = RandomTerm(groups, None if columns.is_intercept else values, name, columns.names, bar.structure)
     return term, (columns, Grouping(factor, levels or (term.levels,), keys))
 
 

@@ -211,7 +211,7 @@ class Run:
         size = column_scale(self.likelihood.map, self.scale, k)[:, None]
         if self.likelihood.map.shapes[k].structure == "diagonal":
             return np.where(np.abs(factor / size) < SINGULAR, 0.0, factor)
-        left, values, right = np.linalg.svd(factor / size)
+        left, values, _ = np.linalg.svd(factor / size)
         if values[-1] >= SINGULAR or values[-1] == 0.0:
             return factor
         left = left * np.where(values < SINGULAR, 0.0, values)

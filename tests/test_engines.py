@@ -1,5 +1,7 @@
 """Every layout of the engine against dense matrices."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -23,7 +25,14 @@ KINDS = {
     "matrix only": ("matrix",),
     "slope first": ("three", "scalar", "plain"),
 }
-LAYOUTS = ("auto", "dense core, dense coupling", "dense core, sparse coupling", "sparse core", "whole dense", "whole sparse")
+LAYOUTS = (
+    "auto",
+    "dense core, dense coupling",
+    "dense core, sparse coupling",
+    "sparse core",
+    "whole dense",
+    "whole sparse",
+)
 
 
 def build(cross, layout):
@@ -91,7 +100,7 @@ def test_marginal_sums_do_not_jump_where_the_formula_changes():
     for small in (1e-4, 1e-3, 1.5e-3, 2e-3, 3e-3):  # either side of WELL_CONDITIONED
         engine.factorize(np.array([small, 0.7, 0.2, small]))
         sums.append(np.concatenate([s.ravel() for s in engine.marginal_block_sums()]))
-    for left, right in zip(sums, sums[1:], strict=False):
+    for left, right in itertools.pairwise(sums):
         np.testing.assert_allclose(left, right, rtol=2e-3)
 
 
@@ -117,7 +126,9 @@ def test_large_pattern_chooses_sparse_core(kinds):
         cross,
         engine.eliminated,
         core := DenseCore(cross, rest),
-        SparseCoupling(coupling_pieces(cross, engine.eliminated, rest), cross.shapes[engine.eliminated].n_columns, core.map),
+        SparseCoupling(
+            coupling_pieces(cross, engine.eliminated, rest), cross.shapes[engine.eliminated].n_columns, core.map
+        ),
     )
     theta = rng.uniform(0.2, 1.0, cross.relative_factor.n_theta)
     for other in (engine, dense):

@@ -183,7 +183,10 @@ def test_grouping_columns_of_any_type(convert):
 
 def test_boolean_grouping_column():
     data = ratings()
-    same(lmer("y ~ x + (1 | b) + (1 | h)", data.assign(b=data.g > 5)), lmer("y ~ x + (1 | b) + (1 | h)", data.assign(b=(data.g > 5) * 1)))
+    same(
+        lmer("y ~ x + (1 | b) + (1 | h)", data.assign(b=data.g > 5)),
+        lmer("y ~ x + (1 | b) + (1 | h)", data.assign(b=(data.g > 5) * 1)),
+    )
 
 
 @pytest.mark.parametrize(("shift", "size"), [(1e8, 1.0), (0.0, 1e-8), (0.0, 1e8), (-1e8, 10.0)])

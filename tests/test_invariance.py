@@ -20,7 +20,14 @@ def panel(seed, n=150):
     h = np.r_[np.arange(n - 6, n) % 6, rng.integers(0, 6, n - 6)]
     x = rng.normal(2.0, 1.0, n)
     f = rng.choice(["a", "b", "c"], n)
-    y = 3 + x + (f == "b") + rng.standard_normal(10)[g] * (1 + 0.5 * x) + rng.standard_normal(6)[h] + rng.standard_normal(n)
+    y = (
+        3
+        + x
+        + (f == "b")
+        + rng.standard_normal(10)[g] * (1 + 0.5 * x)
+        + rng.standard_normal(6)[h]
+        + rng.standard_normal(n)
+    )
     return pd.DataFrame({"y": y, "x": x, "f": f, "g": [f"g{i:02d}" for i in g], "h": h})
 
 

@@ -16,7 +16,9 @@ def model_decrease(g, H, s):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.integers(1, 5), st.floats(0.01, 10), st.sampled_from(["any", "convex", "hard", "flat"]), st.integers(0, 10**6))
+@given(
+    st.integers(1, 5), st.floats(0.01, 10), st.sampled_from(["any", "convex", "hard", "flat"]), st.integers(0, 10**6)
+)
 def test_trust_region_step_is_the_global_minimum(m, radius, kind, seed):
     rng = np.random.default_rng(seed)
     Q, _ = np.linalg.qr(rng.standard_normal((m, m)))

@@ -15,7 +15,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"engines"},
     {"start", "likelihood"},
     {"optimize"},
-    {"formula"},
+    {"formula", "data"},
     {"columns"},
     {"frame"},
     {"inference"},

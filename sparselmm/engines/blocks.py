@@ -17,7 +17,7 @@ def transform(blocks, factor):
 
 def cholesky_inverse(blocks):
     """Return L_j⁻¹ with B_j = L_jL_j', (l, c, c) lower triangular, and Σ_j log|B_j|."""
-    l, c, _ = blocks.shape
+    c = blocks.shape[1]
     if c == 1:
         return 1.0 / np.sqrt(blocks), float(np.log(blocks).sum())
     if c == 2:

@@ -40,7 +40,8 @@ class GramPlan:
             rows, columns = np.maximum(rows, columns), np.minimum(rows, columns)
             extra = None if extra is None else _permuted(extra, rank)
         shape = (self.size, self.size)
-        pattern = sp.csc_array((np.ones(rows.size), (rows, columns)), shape=shape) + sp.eye_array(self.size, format="csc")
+        pattern = sp.csc_array((np.ones(rows.size), (rows, columns)), shape=shape)
+        pattern = pattern + sp.eye_array(self.size, format="csc")
         if extra is not None:
             pattern = sp.csc_array(pattern + abs(sp.tril(extra, format="csc")))
         pattern.sort_indices()

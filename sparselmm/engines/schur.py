@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from . import blocks
 from ..covariance import RelativeFactor
+from . import blocks
 
 WELL_CONDITIONED = 1e-5  # squared smallest singular value of λ_k, scaled, above which (7) beats (8) in precision
 CHUNK = 256  # right-hand sides of one block solve in (8)
@@ -179,6 +179,4 @@ class SchurEngine:
 
 def coupling_pieces(cross, eliminated, rest):
     """Return the sparse pieces Z₁'WZ_k of the coupling, one for each of the other terms."""
-    return [
-        cross.cross[eliminated, k] if eliminated < k else sp.csr_array(cross.cross[k, eliminated].T) for k in rest
-    ]
+    return [cross.cross[eliminated, k] if eliminated < k else sp.csr_array(cross.cross[k, eliminated].T) for k in rest]
