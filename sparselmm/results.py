@@ -1,0 +1,345 @@
+"""LinearMixedModelResults: what a fitted model says, labelled, in natural units, computed when asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import solve_triangular
+from scipy.special import ndtr, ndtri
+
+from . import tables
+from .covariance import cov_re
+from .inference.variance import at_boundary
+from .predict import linear_predictor, predict
+from .summary import Summary
+
+STATE = ("model", "reml", "optimizer", "evaluation")
+
+
+class LinearMixedModelResults:
+    """Results of a fitted linear mixed model; read-only.
+
+    Nothing is computed before it is asked for, and then once. What belongs to a random-effects term is in a
+    dictionary by the name of the term.
+
+    Attributes
+    ----------
+    model : LinearMixedModel
+    reml : bool
+    optimizer : FitRecord
+        What the optimiser did and how it knows that it is done; print it.
+    evaluation : Evaluation
+        The likelihood at the optimum: arrays, in the pilot basis of `CrossProducts`.
+
+    References
+    ----------
+    Bates, Mächler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4, J. Stat. Softw. 67(1).
+    """
+
+    def __init__(self, model, likelihood, record, evaluation):
+        vars(self).update(model=model, reml=likelihood.reml, optimizer=record, evaluation=evaluation)
+        vars(self)["likelihood"] = likelihood
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"Results are read-only: {name!r} cannot be set.")
+
+    def __getstate__(self):
+        """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
+        return {name: vars(self)[name] for name in STATE}
+
+    @cached_property
+    def likelihood(self):
+        """The profiled likelihood of the model (`ProfiledLikelihood`)."""
+        return self.model.likelihood(self.reml)
+
+    def engine_at_optimum(self):
+        """Return the engine, holding the factor of M(θ) at the optimum."""
+        self.likelihood.evaluate(self.evaluation.theta)
+        return self.likelihood.engine
+
+    @property
+    def method(self) -> str:
+        """``"REML"`` or ``"ML"``."""
+        return "REML" if self.reml else "ML"
+
+    @property
+    def converged(self) -> bool:
+        """True if the optimum is certified; `optimizer.message` says more."""
+        return self.optimizer.converged
+
+    @property
+    def singular(self) -> bool:
+        """True if a covariance of random effects is singular: a variance of zero or a correlation of ±1."""
+        return self.optimizer.singular
+
+    @cached_property
+    def singular_terms(self) -> list[str]:
+        """Names of the random-effects terms with a singular covariance."""
+        held = at_boundary(self._map, self.theta, self.model.theta_scale())
+        return [name for name, part in zip(self.model.groups, self._map.theta_slices, strict=True) if held[part].any()]
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows n."""
+        return self.model.nobs
+
+    @property
+    def df_resid(self) -> int:
+        """n minus the rank of `exog` (statsmodels' convention; lme4's also subtracts the variance parameters)."""
+        return self.nobs - len(self.model.exog_names)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters k = p + m + 1: fixed effects, entries of θ, residual variance."""
+        return len(self.model.exog_names) + self.theta.size + 1
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood, or the REML criterion."""
+        return self.evaluation.deviance
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood, or the restricted one under REML (lme4's constant: log|X'X| is not removed)."""
+        return -0.5 * self.deviance
+
+    @property
+    def aic(self) -> float:
+        """Deviance plus 2k; under REML comparable only between models with the same fixed effects."""
+        return self.deviance + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Deviance plus k log n; under REML comparable only between models with the same fixed effects."""
+        return self.deviance + self.n_parameters * float(np.log(self.nobs))
+
+    @cached_property
+    def fe_params(self) -> pd.Series:
+        """Fixed effects β, (p,)."""
+        return self._by_column(self.model.cross.to_params(self.evaluation.beta))
+
+    @property
+    def params(self) -> pd.Series:
+        """Fixed effects β, (p,): the same as `fe_params`."""
+        return self.fe_params
+
+    @cached_property
+    def _root(self):
+        """A with AA' = (X'V⁻¹X)⁻¹ in the columns of `exog`, (p, p); V in units of σ²."""
+        return solve_triangular(self.evaluation.R, self.model.cross.basis.T, trans=1).T
+
+    def cov_params(self) -> pd.DataFrame:
+        """Return the covariance of the fixed effects, σ²(X'V⁻¹X)⁻¹, (p, p)."""
+        names = self.model.exog_names
+        return pd.DataFrame(self.scale * self._root @ self._root.T, index=names, columns=names)
+
+    @cached_property
+    def bse_fe(self) -> pd.Series:
+        """Standard errors of the fixed effects, (p,)."""
+        return self._by_column(self.sigma * np.sqrt(np.einsum("ij,ij->i", self._root, self._root)))
+
+    @property
+    def bse(self) -> pd.Series:
+        """Standard errors of the fixed effects, (p,): the same as `bse_fe`."""
+        return self.bse_fe
+
+    @cached_property
+    def tvalues(self) -> pd.Series:
+        """Fixed effects over their standard errors, (p,)."""
+        return self._by_column(self.fe_params.to_numpy() / self.bse_fe.to_numpy())
+
+    @cached_property
+    def pvalues(self) -> pd.Series:
+        """Two-sided p-values of `tvalues` from the normal distribution, (p,)."""
+        return self._by_column(2.0 * ndtr(-np.abs(self.tvalues.to_numpy())))
+
+    def conf_int(self, alpha=0.05) -> pd.DataFrame:
+        """Return Wald intervals of level 1 - alpha from the normal distribution, (p, 2): columns lower and upper."""
+        margin = -ndtri(alpha / 2.0) * self.bse_fe
+        return pd.DataFrame({"lower": self.fe_params - margin, "upper": self.fe_params + margin})
+
+    @property
+    def scale(self) -> float:
+        """Residual variance σ²."""
+        return self.evaluation.scale
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation σ."""
+        return float(np.sqrt(self.scale))
+
+    @property
+    def theta(self) -> np.ndarray:
+        """θ, (m,): the lower triangles of the relative Cholesky factors, column after column, term after term."""
+        return self.optimizer.theta
+
+    @cached_property
+    def cov_re(self) -> dict[str, pd.DataFrame]:
+        """Covariance of the random effects of one level, σ²λλ', (c, c) for each term."""
+        factors = self._map.unpack(self.theta)
+        return {
+            term.name: pd.DataFrame(cov_re(factor, self.scale), index=term.columns, columns=term.columns)
+            for term, factor in zip(self.model.terms, factors, strict=True)
+        }
+
+    @cached_property
+    def vcomp(self) -> pd.DataFrame:
+        """Variances and standard deviations: columns group, name, variance and sd, the residual last."""
+        rows = [(name, column, cov.loc[column, column]) for name, cov in self.cov_re.items() for column in cov]
+        table = pd.DataFrame([*rows, ("Residual", "", self.scale)], columns=["group", "name", "variance"])
+        return table.assign(sd=np.sqrt(table["variance"]))
+
+    @cached_property
+    def variance_params(self) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations with standard errors.
+
+        Columns group, term (``var__x``, ``cov__x.z``, ``sd__x``, ``cor__x.z``), estimate, std.error (delta method
+        on the observed information, NaN where there is none) and note (why there is none).
+        """
+        return tables.variance_params(self)
+
+    @cached_property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects, (l, c) for each term: levels in rows."""
+        b = (self.evaluation.b[part] for part in self._map.effect_slices)
+        return {
+            term.name: _by_level(term, effects.reshape(term.n_levels, term.n_columns))
+            for term, effects in zip(self.model.terms, b, strict=True)
+        }
+
+    @cached_property
+    def random_effects_cov(self) -> dict[str, np.ndarray]:
+        """Covariance of the random effects given the data, β and θ (lme4's condVar), (l, c, c) for each term.
+
+        Levels and columns are those of `random_effects`.
+        """
+        engine, covariances = self.engine_at_optimum(), {}
+        for k, factor in enumerate(self._map.unpack(self.evaluation.theta)):
+            blocks = self.scale * (factor @ engine.inverse_blocks(k) @ factor.T)
+            blocks.flags.writeable = False
+            covariances[self.model.terms[k].name] = blocks
+        return covariances
+
+    @cached_property
+    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
+        """Standard deviations of the random effects given the data, β and θ, (l, c) for each term."""
+        return {
+            term.name: _by_level(term, np.sqrt(np.einsum("jii->ji", self.random_effects_cov[term.name])))
+            for term in self.model.terms
+        }
+
+    @cached_property
+    def coefficients(self) -> dict[str, pd.DataFrame]:
+        """Fixed plus random effects of every level (lme4's coef), levels in rows, for each term.
+
+        A column of the term that is no fixed effect has its random effects alone.
+        """
+        coefficients = {}
+        for name, effects in self.random_effects.items():
+            columns = self.fe_params.index.union(effects.columns, sort=False)
+            fixed = self.fe_params.reindex(columns, fill_value=0.0)
+            coefficients[name] = effects.reindex(columns=columns, fill_value=0.0) + fixed
+        return coefficients
+
+    @cached_property
+    def fittedvalues(self) -> pd.Series:
+        """Xβ + Zb plus the offset, (n,)."""
+        return self._by_row(linear_predictor(self, self.model.terms))
+
+    @cached_property
+    def resid(self) -> pd.Series:
+        """Response minus `fittedvalues`, (n,)."""
+        return self._by_row(self.model.endog - self.fittedvalues.to_numpy())
+
+    def predict(self, new=None, random=True, new_levels="raise", offset=None) -> pd.Series:
+        """Predict the response.
+
+        Parameters
+        ----------
+        new : data frame or dict of arrays, optional
+            The columns that the formula uses, without the response. Default: the data of the fit. The model must
+            come from a formula.
+        random : bool, str or list of str
+            Whether random effects are included, or the names of the terms whose are.
+        new_levels : {"raise", "zero"}
+            What to do with a level that the fit has not seen: an error, or random effects of zero.
+        offset : array_like, shape (n_new,), optional
+            Needed if the fit had an array of offsets.
+
+        Returns
+        -------
+        Series, shape (n_new,)
+            With the index of the new data; NaN where a value that is needed is missing.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or a level is new.
+        """
+        return predict(self, new, random, new_levels, offset)
+
+    def summary(self) -> Summary:
+        """Return the summary of the fit, which prints as text and shows as HTML in a notebook."""
+        return Summary(self)
+
+    def tidy(self, effects="all", conf_int=False, conf_level=0.95) -> pd.DataFrame:
+        """Return estimates, a row each, in the columns of R's broom.mixed.
+
+        Parameters
+        ----------
+        effects : {"all", "fixed", "random"}
+            Fixed effects, or standard deviations (``sd__x``) and correlations (``cor__x.z``) of the random ones, whose
+            standard errors are in `variance_params`.
+        conf_int : bool
+            Whether to add conf.low and conf.high, of level `conf_level`.
+        """
+        return tables.tidy(self, effects, conf_int, conf_level)
+
+    def glance(self) -> pd.DataFrame:
+        """Return the fit in one row: nobs, sigma, logLik, AIC, BIC, REMLcrit or deviance, df.residual and flags.
+
+        df.residual is lme4's, n minus all k parameters.
+        """
+        return tables.glance(self)
+
+    def augment(self, data=None) -> pd.DataFrame:
+        """Return data with the columns .fitted, .resid and .fixed (without random effects).
+
+        `data` are the data of the fit, whose incomplete rows are left out; by default, response, fixed-effects
+        columns and grouping factors as the model holds them.
+        """
+        return tables.augment(self, data)
+
+    def __repr__(self) -> str:
+        what = self.model.formula or f"{self.model.endog_name} from arrays"
+        state = "" if self.converged else ", not converged"
+        return f"<{type(self).__name__}: {what}, {self.method}, {self.nobs} observations{state}>"
+
+    def _repr_html_(self) -> str:
+        return self.summary().as_html()
+
+    @property
+    def _map(self):
+        """The map between θ and the λ_k."""
+        return self.model.cross.relative_factor
+
+    def _by_column(self, values):
+        """Return values (p,) labelled by the fixed-effects columns, read-only."""
+        return _frozen(pd.Series, values, self.model.exog_names)
+
+    def _by_row(self, values):
+        """Return values (n,) labelled by the rows of the data, read-only."""
+        return _frozen(pd.Series, values, self.model.index)
+
+
+def _by_level(term, values):
+    """Return values (l, c) labelled by the levels and columns of a term, read-only."""
+    return _frozen(pd.DataFrame, values, term.levels.rename(term.name), columns=list(term.columns))
+
+
+def _frozen(kind, values, index, **labels):
+    """Return a Series or DataFrame on read-only values."""
+    values.flags.writeable = False
+    return kind(values, index=index, copy=False, **labels)

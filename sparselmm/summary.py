@@ -1,0 +1,233 @@
+"""The printed summary of a fit: the tables of tables.py as aligned text and as HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from math import floor, isfinite, log10
+from textwrap import wrap
+
+import numpy as np
+
+from . import tables
+from .covariance import correlation
+from .optimize import SINGULAR
+
+WIDTH = 88
+DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
+MOST_DECIMALS = 7
+FIGURE_SPACE = "\u2007"  # as wide as a digit
+
+STYLE = """<style>
+.sparselmm table {border-collapse: collapse; margin: 0 0 1em 0; font-variant-numeric: tabular-nums}
+.sparselmm caption {text-align: left; font-weight: bold; padding: 0.2em 0}
+.sparselmm th, .sparselmm td {text-align: right; padding: 0.1em 0.7em; border: none; background: none}
+.sparselmm th.label, .sparselmm td.label {text-align: left; font-weight: normal}
+.sparselmm thead th {border-bottom: 1px solid; font-weight: normal}
+.sparselmm ul {margin: 0; padding-left: 1.2em}
+</style>"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A titled table of texts; numbers of a column are padded to align at the decimal point.
+
+    Attributes
+    ----------
+    title : str
+    header : tuple of str, length c
+    rows : list of tuple of str, each of length c
+    labels : int
+        Leading columns that hold labels, left-aligned; the others are right-aligned.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    labels: int
+
+    def as_text(self) -> str:
+        """Return title, header and rows, columns two spaces apart."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        pad = [str.ljust if i < self.labels else str.rjust for i in range(len(widths))]
+        texts = ["  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)) for line in lines]
+        return "\n".join([self.title, *(f"  {text}".rstrip() for text in texts)])
+
+    def as_html(self) -> str:
+        """Return an HTML table with its title as caption."""
+        body = "\n".join(self._row("td", cells) for cells in self.rows)
+        head = self._row("th", self.header)
+        return (
+            f"<table>\n<caption>{escape(self.title)}</caption>\n"
+            f"<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        )
+
+    def _row(self, tag, cells):
+        """Return one row of an HTML table; spaces that align numbers are as wide as digits."""
+        labels = (f'<{tag} class="label">{escape(cell)}</{tag}>' for cell in cells[: self.labels])
+        space = FIGURE_SPACE if tag == "td" else " "
+        numbers = (f"<{tag}>{escape(cell).replace(' ', space)}</{tag}>" for cell in cells[self.labels :])
+        return "<tr>" + "".join([*labels, *numbers]) + "</tr>"
+
+
+class Summary:
+    """Summary of a fit: prints as text and shows as HTML in a notebook.
+
+    Parameters
+    ----------
+    fit : LinearMixedModelResults
+
+    Attributes
+    ----------
+    title : str
+    facts : list of (str, str)
+        Formula, sizes and criterion.
+    blocks : list of Block
+        Random effects; fixed effects, if there are any, with normal tests and intervals.
+    notes : list of str
+        Sentences on what the numbers do not show.
+    """
+
+    def __init__(self, fit):
+        self.title = f"Linear mixed model fit by {'REML' if fit.reml else 'maximum likelihood'}"
+        self.facts = _facts(fit)
+        self.blocks = [_random_block(fit)]
+        if fit.model.exog_names:
+            self.blocks.append(_fixed_block(tables.fixed_effects(fit)))
+        self.notes = _notes(fit)
+
+    def as_text(self) -> str:
+        """Return the summary as text."""
+        width = max(len(label) for label, _ in self.facts) + 2
+        facts = "\n".join(_hanging(f"{label:<{width}}{text}", width) for label, text in self.facts)
+        notes = "\n".join(["Notes", *(_hanging(f"  {note}", 4) for note in self.notes)])
+        return "\n\n".join([f"{self.title}\n{facts}", *(block.as_text() for block in self.blocks), notes])
+
+    def as_html(self) -> str:
+        """Return the summary as an HTML fragment."""
+        facts = "\n".join(
+            f'<tr><th class="label">{escape(label)}</th><td class="label">{escape(text)}</td></tr>'
+            for label, text in self.facts
+        )
+        notes = "\n".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return "\n".join(
+            [
+                f'<div class="sparselmm">\n{STYLE}',
+                f"<table>\n<caption>{escape(self.title)}</caption>\n<tbody>\n{facts}\n</tbody>\n</table>",
+                *(block.as_html() for block in self.blocks),
+                f"<ul>\n{notes}\n</ul>\n</div>",
+            ]
+        )
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
+
+def _facts(fit):
+    """Return formula, sizes and criterion as (label, text)."""
+    model = fit.model
+    groups = ", ".join(f"{name} {count:,}" for name, count in model.groups.items())
+    criterion = f"{fit.deviance:.2f}, log-likelihood {fit.llf:.2f}"
+    if not fit.reml:
+        criterion += f", AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"
+    return [
+        ("Formula", model.formula) if model.formula else ("Response", model.endog_name),
+        ("Observations", f"{fit.nobs:,}"),
+        ("Groups", groups),
+        ("REML criterion" if fit.reml else "Deviance", criterion),
+    ]
+
+
+def _random_block(fit):
+    """Return the variances and standard deviations of the random effects, correlations as a lower triangle."""
+    shapes, rows = fit.model.cross.shapes, []
+    most = max((shape.n_columns - 1 for shape in shapes if shape.structure == "unstructured"), default=0)
+    for k, (name, cov) in enumerate(fit.cov_re.items()):
+        sd, corr = correlation(cov.to_numpy())
+        zero = _is_zero(fit, k, sd)
+        for i, column in enumerate(cov.columns):
+            numbers = ("0", "0") if zero[i] else (_number(sd[i] ** 2), _number(sd[i]))
+            corrs = [""] * most
+            if shapes[k].structure == "unstructured":
+                corrs[:i] = ["" if zero[i] or zero[j] else f"{corr[i, j]:.2f}" for j in range(i)]
+            rows.append(("" if i else name, column, *numbers, *corrs))
+    rows.append(("Residual", "", _number(fit.scale), _number(fit.sigma), *[""] * most))
+    columns = list(zip(*rows, strict=True))
+    columns[2:4] = map(_aligned, columns[2:4])
+    header = ("Group", "Name", "Variance", "Std. dev.", *["Corr", *[""] * most][:most])
+    return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
+
+
+def _fixed_block(table):
+    """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
+    values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
+    numbers = [[_number(value, like=row[1]) for value in row] for row in values]
+    estimate, error, low, high = (_aligned(column) for column in zip(*numbers, strict=True))
+    statistic = [f"{z:.3f}" for z in table["statistic"]]
+    p_value = ["<0.001" if p < 0.001 else f"{p:.3f}" for p in table["p.value"]]
+    header = ("", "Estimate", "Std. error", "z value", "P>|z|", "[0.025", "0.975]")
+    rows = list(zip(table["term"], estimate, error, statistic, p_value, low, high, strict=True))
+    return Block("Fixed effects", header, rows, labels=1)
+
+
+def _notes(fit):
+    """Return the sentences below the tables."""
+    model, notes = fit.model, []
+    if not fit.converged:
+        notes.append(f"Not converged. {fit.optimizer.message}")
+    for k, (name, cov) in enumerate(fit.cov_re.items()):
+        if name in fit.singular_terms:
+            zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))
+            notes.append(_singular_note(name, cov.columns[zero], zero.all()))
+    if model.dropped:
+        notes.append(f"Left out, as they depend linearly on the other fixed effects: {', '.join(model.dropped)}.")
+    if model.design is not None and model.design.n_missing:
+        notes.append(f"{model.design.n_missing:,} rows with missing values were left out.")
+    if model.weights is not None:
+        notes.append("The residual variance of a row is the one shown divided by its weight.")
+    notes.append("Tests and intervals use the normal distribution (z).")
+    return notes
+
+
+def _singular_note(name, zero, all_zero):
+    """Return the sentence on a term with a singular covariance, `zero` the names of its columns without variance."""
+    if all_zero:
+        return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."
+    what = ", ".join(zero) if zero.size else "a combination of the columns"
+    return (
+        f"The fit is singular: the estimated variance of {what} of {name} is zero. The fixed effects stand; for a "
+        "simpler model remove a column of this term, or its correlations with '||'."
+    )
+
+
+def _is_zero(fit, k, sd):
+    """Return which standard deviations (c,) of term k are zero for all purposes (lme4's isSingular)."""
+    return sd * fit.model.cross.column_scale(k) < SINGULAR * fit.sigma
+
+
+def _number(value, like=None) -> str:
+    """Return a number with the decimals that show DIGITS significant digits of `like`, or one more of its own."""
+    digits = DIGITS if like is not None else DIGITS + 1
+    like = abs(value if like is None else like)
+    if not isfinite(value) or not isfinite(like) or like == 0:
+        return f"{value:.{DIGITS}g}"
+    decimals = max(0, digits - 1 - floor(log10(like)))
+    return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or like >= 1e7 else f"{value:.{decimals}f}"
+
+
+def _aligned(texts):
+    """Return numbers padded on the right, so that right-aligned all but those in scientific notation share a point."""
+    tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
+    longest = max((tail for text, tail in zip(texts, tails, strict=True) if "e" not in text), default=0)
+    return [text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
+
+
+def _hanging(text, indent):
+    """Return the text wrapped to the page, further lines indented."""
+    return "\n".join(wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))

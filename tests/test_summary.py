@@ -1,0 +1,118 @@
+"""Whole summaries against golden files; ``python tests/test_summary.py`` writes them anew (read the difference)."""
+
+import warnings
+from itertools import chain
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import sparselmm
+from sparselmm import LinearMixedModel, RandomTerm
+from sparselmm.summary import Block
+
+GOLDEN = Path(__file__).parent / "golden"
+load = sparselmm.datasets.load
+
+
+def optimum(formula, data, reml=True, weights=None):
+    """Return a fit so close to its optimum that the way there shows in no printed digit."""
+    return LinearMixedModel.from_formula(formula, data, weights=weights).fit(reml, tolerance=1e-11)
+
+
+def incomplete():
+    """Return a fit with missing rows, dependent columns, weights and a double bar."""
+    data = load("sleepstudy")
+    data = data.assign(Half=data["Days"] / 2.0, w=np.tile([1.0, 2.0, 4.0], 60))
+    data.loc[3:5, "Days"] = np.nan
+    return optimum("Reaction ~ Days + Half + (Days || Subject)", data, weights="w")
+
+
+def scales():
+    """Return a fit from arrays with names to escape, effects of very different size and a flat factor."""
+    rng = np.random.default_rng(4)
+    groups, flat = np.repeat(np.arange(20), 6), np.tile(np.arange(6), 20)
+    noise = rng.standard_normal((120, 3))
+    noise -= np.array([np.bincount(flat, column) / 20.0 for column in noise.T]).T[flat]
+    x = noise[:, :2] * [1e6, 1e-3]
+    y = 1e4 + x @ [3e-6, 2e3] + rng.standard_normal(20)[groups] * 3.0 + noise[:, 2]
+    terms = [RandomTerm(groups, name="<a & b>"), RandomTerm(flat, name="flat")]
+    names = ["Intercept", "x < 0", "a long column name"]
+    model = LinearMixedModel(y, np.column_stack([np.ones(120), x]), terms, exog_names=names, endog_name="y")
+    return model.fit(tolerance=1e-11)
+
+
+def stopped():
+    """Return a fit that had one evaluation only, of a formula that fills more than one line."""
+    formula = "score ~ I((Machine == 'A') * 2.0) + I((Machine == 'B') * 3.0) + (0 + Machine | Worker)"
+    model = LinearMixedModel.from_formula(formula, load("Machines"))
+    return model.fit(start=[4.0, 1.0, 1.0, 8.0, 1.0, 4.0], max_evaluations=1)
+
+
+FITS = {
+    "sleepstudy_reml": lambda: optimum("Reaction ~ Days + (Days | Subject)", load("sleepstudy")),
+    "sleepstudy_ml": lambda: optimum("Reaction ~ Days + (Days | Subject)", load("sleepstudy"), reml=False),
+    "penicillin": lambda: optimum("diameter ~ 1 + (1 | plate) + (1 | sample)", load("Penicillin")),
+    "dyestuff2": lambda: optimum("Yield ~ 1 + (1 | Batch)", load("Dyestuff2")),
+    "machines": lambda: optimum("score ~ Machine + (Machine | Worker)", load("Machines"), reml=False),
+    "tvbo": lambda: optimum("Sharpnessofmovement ~ TVset + (TVset | Assessor)", load("TVbo"), reml=False),
+    "cake": lambda: optimum("angle ~ recipe * temperature + (1 | recipe:replicate)", load("cake")),
+    "incomplete": incomplete,
+    "scales": scales,
+    "stopped": stopped,
+}
+
+
+def fitted(name):
+    """Return one of the fits; what it warns of is in its summary too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sparselmm.DataWarning)
+        warnings.simplefilter("ignore", sparselmm.ConvergenceWarning)
+        return FITS[name]()
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_text(name):
+    summary = fitted(name).summary()
+    assert f"{summary}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert max(map(len, str(summary).splitlines())) <= 90
+    assert summary.as_text() == repr(summary) == str(summary)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_html_holds_the_cells_of_the_text(name):
+    fit = fitted(name)
+    summary = fit.summary()
+    root = ElementTree.fromstring(summary.as_html())  # well formed, everything escaped
+    cells = ["".join(cell.itertext()).replace("\u2007", " ") for cell in root.iter() if cell.tag in ("td", "th")]
+    tables = [[cell for pair in summary.facts for cell in pair]]
+    tables += [[cell for line in [block.header, *block.rows] for cell in line] for block in summary.blocks]
+    assert cells == list(chain(*tables))
+    assert ["".join(item.itertext()) for item in root.iter("li")] == summary.notes
+    assert fit._repr_html_() == summary._repr_html_() == summary.as_html()
+
+
+def test_without_fixed_effects():
+    fit = sparselmm.lmer("Reaction ~ 0 + (1 | Subject)", load("sleepstudy"))
+    assert [block.title for block in fit.summary().blocks] == ["Random effects"]
+    assert fit.tidy("fixed").empty and fit.cov_params().shape == (0, 0)
+
+
+def test_html():
+    expected = (GOLDEN / "sleepstudy_reml.html").read_text(encoding="utf-8")
+    assert fitted("sleepstudy_reml").summary().as_html() + "\n" == expected
+
+
+def test_block():
+    block = Block("Title", ("Name", "Number"), [("a", "1.25"), ("bcdef", "<2 ")], labels=1)
+    assert block.as_text() == "Title\n  Name   Number\n  a        1.25\n  bcdef     <2"
+    assert '<td class="label">a</td><td>1.25</td>' in block.as_html()
+    assert "<td>&lt;2\u2007</td>" in block.as_html()
+
+
+if __name__ == "__main__":
+    for fit_name in FITS:
+        (GOLDEN / f"{fit_name}.txt").write_text(f"{fitted(fit_name).summary()}\n", encoding="utf-8")
+    html = fitted("sleepstudy_reml").summary().as_html() + "\n"
+    (GOLDEN / "sleepstudy_reml.html").write_text(html, encoding="utf-8")
