@@ -12,7 +12,7 @@ from .columns import Columns, Expression, Scope, positions, resolve
 from .data import Table, column_names, plain, read_table, scattered
 from .errors import DataError
 from .formula import Bar, bare, expand_dot, lookups, parse_formula, quoted
-from .terms import RandomTerm, factorize
+from .terms import RandomTerm, factorize, unique_names
 
 WEIGHTS, OFFSET = "argument weights", "argument offset"  # columns of a Table that were given as arrays
 
@@ -66,15 +66,15 @@ class DesignSpec:
     random: tuple[tuple[Columns, Grouping], ...]
     offsets: tuple[Expression, ...]
 
-    def build(self, new_data, *, need_random: bool = True, offset=None):
+    def build(self, new_data, *, terms: Sequence[int] | None = None, offset=None):
         """Return the columns of the model for new data.
 
         Parameters
         ----------
         new_data : data frame or dict of arrays
-            The predictors; the response is not needed, nor are grouping factors unless `need_random`.
-        need_random : bool
-            Whether the random terms are built.
+            The predictors; the response is not needed.
+        terms : sequence of int, optional
+            Positions of the random terms that are built, whose columns are needed; default: all.
         offset : array_like, shape (n_new,), optional
             Required if the model was built with an array of offsets.
 
@@ -83,8 +83,8 @@ class DesignSpec:
         exog : ndarray of float64, shape (n_new, p)
             NaN in rows with a missing predictor.
         random : list of (codes, values)
-            Per term, ``codes`` (n_new,) int32, -1 for a missing label or an unseen level, and ``values``
-            (n_new, c), NaN in rows with a missing value. Empty unless `need_random`.
+            Per term that is built, ``codes`` (n_new,) int32, -1 for a missing label or an unseen level, and ``values``
+            (n_new, c), NaN in rows with a missing value.
         index : pandas.Index, length n_new
         offset : ndarray of float64, shape (n_new,), or None
 
@@ -94,8 +94,8 @@ class DesignSpec:
             If a column is missing or a categorical fixed effect has labels the model has not seen.
         """
         parts = [self.fixed, *self.offsets]
-        if need_random:
-            parts += [part for columns, grouping in self.random for part in (columns, *grouping.factor)]
+        built = self.random if terms is None else [self.random[k] for k in terms]
+        parts += [part for columns, grouping in built for part in (columns, *grouping.factor)]
         names = {name for part in parts for name in part.variables}
         if offset is None and OFFSET in names:
             remedy = "Give offset= for the new rows, or fit with offset(column) in the formula."
@@ -105,7 +105,7 @@ class DesignSpec:
         table = read_table(new_data, sorted(names - {OFFSET}))
         if offset is not None:
             table = _with_array(table, OFFSET, offset)
-        random = [(grouping.codes(table), columns.build(table)) for columns, grouping in self.random if need_random]
+        random = [(grouping.codes(table), columns.build(table)) for columns, grouping in built]
         return self.fixed.build(table), random, table.index, _total(self.offsets, table)
 
 
@@ -133,6 +133,14 @@ class Grouping:
             codes = np.minimum(np.searchsorted(keys, key), keys.size - 1)
             codes[(other < 0) | (keys[codes] != key)] = -1
         return codes.astype(np.int32)
+
+    def labels(self, new_data) -> np.ndarray:
+        """Return the label of each row of new data (n_new,): joined by ":" for an interaction, None if missing."""
+        table = read_table(new_data, sorted({name for part in self.factor for name in part.variables}))
+        complete, rows = table.complete(table.columns)
+        components = [part.values(complete) for part in self.factor]
+        labels = [":".join(map(str, label)) for label in zip(*components, strict=True)]
+        return scattered(np.array(labels, dtype=object), rows, None)
 
 
 def build_design(
@@ -197,7 +205,7 @@ def build_design(
     table, kept = _kept(table, missing)
     response = Expression.on(parsed.response, table, scope)
     columns, exog = Columns.fit(fixed, table, scope)
-    term_names = _unique([bar.name for bar in parsed.bars])
+    term_names = unique_names([bar.name for bar in parsed.bars])
     random = [_random_term(bar, name, table, scope) for bar, name in zip(parsed.bars, term_names, strict=True)]
     return Design(
         endog=response.numbers(table),
@@ -303,12 +311,3 @@ def _positive(weights: Expression, table: Table) -> np.ndarray:
 def _total(offsets: Sequence[Expression], table: Table) -> np.ndarray | None:
     """Return the sum (n,) of the offsets, None if there are none."""
     return sum(offset.numbers(table) for offset in offsets) if offsets else None
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Return the names with ".1", ".2", ... appended to those that occur before."""
-    unique = []
-    for name in names:
-        candidates = [name, *(f"{name}.{i}" for i in range(1, len(names) + 1))]
-        unique.append(next(candidate for candidate in candidates if candidate not in unique))
-    return unique

@@ -86,7 +86,7 @@ class ProfiledLikelihood:
         cross, engine, p, N = self.cross, self.engine, self.cross.n_fixed, self.n_effective
         theta = np.array(theta, dtype=float)
         factors = self.map.unpack(theta)
-        self._factorize(theta)
+        self.factorize(theta)
 
         LZXy = self.map.tdot(factors, self._ZXy)
         solved = engine.solve(LZXy)
@@ -109,8 +109,8 @@ class ProfiledLikelihood:
         w = cross.Zy - cross.ZX @ beta - engine.gram_dot(b)[:, 0]  # (5)
         return Evaluation(theta, float(deviance), beta, r2 / N, u, b[:, 0], R, U, w)
 
-    def _factorize(self, theta):
-        """Have the engine hold the factor of M(θ)."""
+    def factorize(self, theta):
+        """Have the engine hold the factor of M(θ); nothing is done if it does."""
         if theta is not self._factored:
             self._factored = None
             self.engine.factorize(theta)
@@ -118,7 +118,7 @@ class ProfiledLikelihood:
 
     def derivatives(self, at: Evaluation) -> Derivatives:
         """Return gradient and information at an evaluation: equations (7)-(9)."""
-        self._factorize(at.theta)
+        self.factorize(at.theta)
         engine, cross, shapes, scale = self.engine, self.cross, self.map.shapes, at.scale
         factors = self.map.unpack(at.theta)
         F = cross.ZX - engine.gram_dot(self.map.dot(factors, at.U))  # (5)

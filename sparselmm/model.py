@@ -16,7 +16,7 @@ from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from .results import LinearMixedModelResults
 from .start import moment_start
-from .terms import RandomTerm
+from .terms import RandomTerm, unique_names
 from .threads import single_threaded
 
 
@@ -150,6 +150,8 @@ class LinearMixedModel:
         weights = None if weights is None else _array(weights, 1, "weights")
         offset = None if offset is None else _array(offset, 1, "offset")
         terms = [terms] if isinstance(terms, RandomTerm) else list(terms)
+        names = unique_names([term.name for term in terms])
+        terms = [term.renamed(name) for term, name in zip(terms, names, strict=True)]
         _check(endog, exog, terms, weights, offset, endog_name)
 
         kept, basis = full_rank_basis(exog, weights)

@@ -11,6 +11,7 @@ from .errors import DataError, EngineError
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
 SINGULAR = 1e-4  # lme4's isSingular: smallest relative standard deviation of a regular fit
+FLAT = 1e-7  # eigenvalue of the Hessian, its diagonal scaled to one, below which a direction is not identified
 MAX_EVALUATIONS = 200
 
 
@@ -40,6 +41,8 @@ class FitRecord:
         the boundary no variance whose increase would help.
     singular : bool
         True if a λ_k is singular: a variance of zero or a correlation of ±1.
+    flat_terms : list of str
+        Terms whose variances the data do not tell apart.
     message : str
         One sentence: why the run stopped, and the remedy if it failed.
     gradient_norm, predicted_decrease, smallest_eigenvalue, boundary_derivative : float
@@ -58,6 +61,7 @@ class FitRecord:
     deviance: float
     converged: bool
     singular: bool
+    flat_terms: list[str]
     message: str
     gradient_norm: float
     predicted_decrease: float
@@ -200,8 +204,8 @@ class Run:
         """Return the evaluation with directions of λ_k that are all but zero set to zero, or None if that costs."""
         map_ = self.likelihood.map
         factors = [self._without_zeros(k, factor) for k, factor in enumerate(map_.unpack(at.theta))]
-        theta = map_.pack(factors)
-        if self.exhausted or np.allclose(theta, at.theta, rtol=0.0, atol=0.0):
+        theta = map_.canonical(map_.pack(factors))
+        if self.exhausted or np.array_equal(theta, map_.canonical(at.theta)):
             return None
         trial = self.evaluate(theta)
         return trial if trial is not None and trial.deviance - at.deviance < self.tolerance else None
@@ -319,13 +323,14 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
         at, model = run.descend(snapped)
     s = trust_region_step(model.gradient, model.hessian, 1.0)
     predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
-    converged = run.negligible(predicted, at.deviance)
+    converged, flat = run.negligible(predicted, at.deviance), flat_terms(map_, model.hessian)
     record = FitRecord(
         theta=map_.canonical(at.theta),
         deviance=at.deviance,
         converged=converged,
         singular=not np.isnan(boundary.value),
-        message=_verdict(converged, run.exhausted, boundary, max_evaluations),
+        flat_terms=flat,
+        message=_verdict(converged, run, boundary, flat),
         gradient_norm=float(np.linalg.norm(model.gradient)),
         predicted_decrease=predicted,
         smallest_eigenvalue=lowest,
@@ -338,16 +343,30 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
     return record, at
 
 
-def _verdict(converged, exhausted, boundary, max_evaluations):
+def flat_terms(map_, hessian) -> list[str]:
+    """Return the names of the terms that share a direction in which the deviance does not change."""
+    diagonal = np.diag(hessian)
+    units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(units, units))
+    flat = np.abs(vectors[:, eigenvalues < FLAT]).max(axis=1, initial=0.0) > 0.1
+    return [shape.name for shape, part in zip(map_.shapes, map_.theta_slices, strict=True) if flat[part].any()]
+
+
+def _verdict(converged, run, boundary, flat):
     """Return the sentence that says why the run ended."""
+    if converged and flat:
+        return (
+            f"Converged, but the data do not tell the variances of {' and '.join(flat)} apart: the likelihood is "
+            "flat along a combination of them. Remove a term or a column of one."
+        )
     if converged and np.isnan(boundary.value):
         return "Converged: no step promises a lower deviance and the Hessian is positive."
     if converged:
         return "Converged at the boundary: the deviance grows with every variance that is zero (singular fit)."
-    if exhausted:
+    if run.exhausted:
         return (
-            f"Stopped after {max_evaluations} evaluations before the optimum was certified. Continue with "
-            "start=fit.theta, or simplify the random effects."
+            f"Stopped at the limit of evaluations ({run.max_evaluations}) before the optimum was certified. Continue "
+            "with start=fit.theta, or simplify the random effects."
         )
     return (
         "Stopped where no step lowers the deviance although one was predicted: the likelihood is dominated by "

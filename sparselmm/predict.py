@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .data import read_table, scattered
 from .errors import DataError
 
 SHOWN = 5  # labels named in an error
@@ -39,17 +38,17 @@ def predict(fit, new=None, random=True, new_levels="raise", offset=None) -> pd.S
             "compute exog @ fit.params plus the rows of fit.random_effects."
         )
     spec = model.design.spec
-    exog, parts, index, offset = spec.build(new, need_random=bool(chosen), offset=offset)
+    exog, parts, index, offset = spec.build(new, terms=chosen, offset=offset)
     kept = [i for i, name in enumerate(model.design.exog_names) if name not in model.dropped]
     values = exog[:, kept] @ fit.params.to_numpy()
     if offset is not None:
         values += offset
-    for k in chosen:
-        term, (codes, columns) = model.terms[k], parts[k]
+    for k, (codes, columns) in zip(chosen, parts, strict=True):
+        term = model.terms[k]
         values += _random_part(codes, columns, fit.random_effects[term.name].to_numpy())
         unknown = codes < 0
         if unknown.any():
-            labels = _labels(new, spec.random[k][1])
+            labels = spec.random[k][1].labels(new)
             missing = pd.isna(labels)
             values[missing] = np.nan
             unseen = pd.unique(labels[unknown & ~missing])
@@ -73,15 +72,6 @@ def _chosen(model, random):
 def _random_part(codes, values, effects):
     """Return Σ_a values[i, a] effects[codes[i], a], (n,); zero, or NaN if a value is, where the code is -1."""
     return np.einsum("ia,ia->i", values, np.where(codes[:, None] < 0, 0.0, effects[codes]))
-
-
-def _labels(new, grouping):
-    """Return the label of each row of new data, (n_new,): joined by ":" for an interaction, None if missing."""
-    table = read_table(new, sorted({name for part in grouping.factor for name in part.variables}))
-    complete, rows = table.complete(table.columns)
-    components = [part.values(complete) for part in grouping.factor]
-    labels = [":".join(map(str, label)) for label in zip(*components, strict=True)]
-    return scattered(np.array(labels, dtype=object), rows, None)
 
 
 def _unseen_message(name, labels):

@@ -14,6 +14,7 @@ from .covariance import cov_re
 from .inference.variance import at_boundary
 from .predict import linear_predictor, predict
 from .summary import Summary
+from .threads import single_threaded
 
 STATE = ("model", "reml", "optimizer", "evaluation")
 
@@ -56,7 +57,7 @@ class LinearMixedModelResults:
 
     def engine_at_optimum(self):
         """Return the engine, holding the factor of M(θ) at the optimum."""
-        self.likelihood.evaluate(self.evaluation.theta)
+        self.likelihood.factorize(self.evaluation.theta)
         return self.likelihood.engine
 
     @property
@@ -126,6 +127,7 @@ class LinearMixedModelResults:
         return self.fe_params
 
     @cached_property
+    @single_threaded
     def _root(self):
         """A with AA' = (X'V⁻¹X)⁻¹ in the columns of `exog`, (p, p); V in units of σ²."""
         return solve_triangular(self.evaluation.R, self.model.cross.basis.T, trans=1).T
@@ -192,6 +194,7 @@ class LinearMixedModelResults:
         return table.assign(sd=np.sqrt(table["variance"]))
 
     @cached_property
+    @single_threaded
     def variance_params(self) -> pd.DataFrame:
         """Variances, covariances, standard deviations and correlations with standard errors.
 
@@ -210,6 +213,7 @@ class LinearMixedModelResults:
         }
 
     @cached_property
+    @single_threaded
     def random_effects_cov(self) -> dict[str, np.ndarray]:
         """Covariance of the random effects given the data, β and θ (lme4's condVar), (l, c, c) for each term.
 

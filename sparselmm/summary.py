@@ -181,6 +181,8 @@ def _notes(fit):
     model, notes = fit.model, []
     if not fit.converged:
         notes.append(f"Not converged. {fit.optimizer.message}")
+    elif fit.optimizer.flat_terms:
+        notes.append(fit.optimizer.message)
     for k, (name, cov) in enumerate(fit.cov_re.items()):
         if name in fit.singular_terms:
             zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,8 +26,8 @@ class RandomTerm:
         Levels are the labels that occur, sorted (a Categorical keeps its own order).
     values : array_like, shape (n, c) or (n,), optional
         Columns of the term. By default one column of ones (a random intercept).
-    name : str
-        Name of the factor in every output.
+    name : str, optional
+        Name of the factor in every output. Default: the name of a pandas Series, else "group".
     columns : sequence of str, optional
         Names of the ``c`` columns. Default: ``("Intercept",)`` without `values`, else x1, x2, ...
     structure : {"unstructured", "diagonal"}
@@ -49,7 +51,7 @@ class RandomTerm:
 
     groups: object
     values: np.ndarray | None = None
-    name: str = "group"
+    name: str | None = None
     columns: tuple[str, ...] | None = None
     structure: str = "unstructured"
     codes: np.ndarray | None = field(init=False, default=None)
@@ -57,6 +59,9 @@ class RandomTerm:
     matrix: sp.csr_array | None = field(init=False, default=None)
 
     def __post_init__(self):
+        if self.name is None:
+            name = getattr(self.groups, "name", None)
+            self._set(name="group" if name is None else str(name))
         if self.structure not in STRUCTURES:
             raise DataError(f"Term {self.name!r}: structure must be one of {STRUCTURES}, not {self.structure!r}.")
         codes, levels = factorize(self.groups, self.name)
@@ -104,6 +109,12 @@ class RandomTerm:
     def _set(self, **attributes):
         for key, value in attributes.items():
             object.__setattr__(self, key, value)
+
+    def renamed(self, name) -> RandomTerm:
+        """Return the same term under another name."""
+        other = copy(self)
+        other._set(name=name)
+        return other
 
     @property
     def nobs(self) -> int:
@@ -172,3 +183,12 @@ def factorize(groups, name="group"):
 def _is_dense(values):
     """Return whether integers are numbered so densely that a table of their range costs less than hashing them."""
     return int(values.max()) - int(values.min()) < 4 * values.size + 1024
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Return the names with ".1", ".2", ... appended to those that occur before."""
+    unique = []
+    for name in names:
+        candidates = [name, *(f"{name}.{i}" for i in range(1, len(names) + 1))]
+        unique.append(next(candidate for candidate in candidates if candidate not in unique))
+    return unique

@@ -104,6 +104,26 @@ def test_marginal_sums_do_not_jump_where_the_formula_changes():
         np.testing.assert_allclose(left, right, rtol=2e-3)
 
 
+@pytest.mark.parametrize("structure", ["unstructured", "diagonal"])
+@pytest.mark.parametrize("theta", [[0.5, 0.0, 0.0], [0.5, 0.2, 0.0], [0.0, 0.0, 0.7], [0.0, 0.0, 0.0]])
+def test_singular_terms_with_many_columns(theta, structure, monkeypatch):
+    """The nearby θ of large terms against the block solve of small ones."""
+    from sparselmm import RandomTerm
+    from sparselmm.engines import schur
+
+    rng = np.random.default_rng(1)
+    n = 400
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    first, second = rng.integers(0, 40, n), rng.integers(0, 15, n)
+    terms = [RandomTerm(first, X, structure="diagonal"), RandomTerm(second, X, "second", structure=structure)]
+    engine = choose_engine(CrossProducts.from_arrays(rng.standard_normal(n), X, terms))
+    assert engine.eliminated == 0
+    engine.factorize(np.r_[0.6, 0.3, theta if structure == "unstructured" else np.array(theta)[[0, 2]]])
+    exact = engine.marginal_block_sums()[1]
+    monkeypatch.setattr(schur, "FEW", 0)
+    np.testing.assert_allclose(engine.marginal_block_sums()[1], exact, rtol=0, atol=3e-7 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("kinds", [("slope",), ("scalar", "scalar", "scalar"), ("diagonal", "scalar")])
 def test_large_pattern_chooses_sparse_core(kinds):
     """Levels nested in levels: no fill, so the remainder is sparse and must agree with the dense layouts."""

@@ -214,14 +214,14 @@ def test_missing_and_unseen_values_of_new_rows(frame):
 
 def test_new_data_need_only_what_is_asked(frame):
     design = build_design("y ~ x + (k | g)", frame)
-    exog, random, _, offset = design.spec.build({"x": [0.5, 1.0]}, need_random=False)
+    exog, random, _, offset = design.spec.build({"x": [0.5, 1.0]}, terms=[])
     np.testing.assert_array_equal(exog, [[1, 0.5], [1, 1.0]])
     assert (random, offset) == ([], None)
     with pytest.raises(DataError, match="no column 'g'"):
         design.spec.build(frame[["x", "k"]])
     intercept = build_design("y ~ 1 + (1 | g)", frame)
     for data in (frame, to_polars(frame), frame.to_dict("list")):
-        assert intercept.spec.build(data, need_random=False)[0].shape == (N, 1)
+        assert intercept.spec.build(data, terms=[])[0].shape == (N, 1)
 
 
 @pytest.mark.parametrize("formula", FORMULAS)

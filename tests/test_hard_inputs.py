@@ -228,7 +228,7 @@ def test_arrays_with_wrong_shapes_are_errors():
     X = np.ones((len(data), 1))
     with pytest.raises(DataError, match="exog has 10 rows"):
         LinearMixedModel(data.y, X[:10], [RandomTerm(data.g)])
-    with pytest.raises(DataError, match="'group' has 10 rows"):
+    with pytest.raises(DataError, match="'g' has 10 rows"):
         LinearMixedModel(data.y, X, [RandomTerm(data.g[:10])])
     with pytest.raises(DataError, match="at least one random"):
         LinearMixedModel(data.y, X, [])

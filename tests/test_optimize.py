@@ -121,3 +121,24 @@ def test_moment_start_is_near_the_variances():
 
     cross = CrossProducts.from_arrays(y, np.ones((n, 1)), [RandomTerm(g), RandomTerm(h, x)])
     np.testing.assert_allclose(moment_start(cross), [0.5, 1.2], rtol=0.15)
+
+
+def test_terms_that_cannot_be_told_apart_are_named():
+    """Two terms of one factor with an intercept each: only the sum of their variances is identified."""
+    import sparselmm
+
+    data = sparselmm.datasets.load("sleepstudy").rename(columns={"Subject": "s"})
+    fit = lmer("Reaction ~ Days + (1 | s) + (1 + Days | s)", data)
+    assert fit.converged
+    assert "do not tell the variances of s and s.1 apart" in fit.optimizer.message
+    assert fit.optimizer.message in " ".join(str(fit.summary()).split())
+    single = lmer("Reaction ~ Days + (1 + Days | s)", data)
+    assert fit.deviance == pytest.approx(single.deviance, abs=1e-7)
+    assert "apart" not in single.optimizer.message
+
+
+def test_arrays_without_names_get_unique_ones():
+    rng = np.random.default_rng(0)
+    y, X, _ = random_design(rng, kinds=("scalar",))
+    groups = [RandomTerm(rng.integers(0, 5, y.size)) for _ in range(3)]
+    assert list(LinearMixedModel(y, X, groups).groups) == ["group", "group.1", "group.2"]

@@ -12,7 +12,7 @@ from .schur import SchurEngine, coupling_pieces
 SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
 SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
 LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
-DENSE_RATE, SPARSE_RATE = 5e10, 1.5e9  # flop/s of LAPACK, and of CHOLMOD with the selected inverse (measured)
+DENSE_RATE, SPARSE_RATE = 4e10, 4e9  # q³/s of LAPACK, Σ counts²/s of CHOLMOD, inverses included (measured)
 
 
 def choose_engine(cross):

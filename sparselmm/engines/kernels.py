@@ -129,44 +129,79 @@ def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, colu
     return sums.sum(axis=0)
 
 
-@njit(**_OPTIONS)
-def selected_inverse(indptr, rows, L, dense_from, inverse):
-    """Takahashi's recursion: fill `inverse` with (LL')⁻¹ on the pattern of L (sorted lower CSC).
+@njit(parallel=True, **_OPTIONS)
+def _gather(indptr, rows, inverse, dense_from, members, position, out):
+    """out[a, b] = entry (members[a], members[b]) of the inverse, both triangles; position[members[a]] = a."""
+    for b in prange(members.size):
+        k = members[b]
+        if k >= dense_from:  # a full column: entry (i, k) stands at i - k
+            offset = indptr[k] - k
+            for a in range(b, members.size):
+                out[a, b] = out[b, a] = inverse[offset + members[a]]
+        else:
+            left = members.size - b
+            for e in range(indptr[k], indptr[k + 1]):
+                a = position[rows[e]]
+                if a >= 0:
+                    out[a, b] = out[b, a] = inverse[e]
+                    left -= 1
+                    if left == 0:
+                        break
 
-    Columns from dense_from on must have been filled already. Column j needs, for every pair of its rows
-    (i, k), the entry (i, k), which the pattern of L contains.
+
+@njit(**_OPTIONS)
+def selected_inverse(indptr, rows, L, supernodes, dense_from, inverse):
+    """Takahashi's recursion, supernode by supernode: fill `inverse` with (LL')⁻¹ on the pattern of L.
+
+    L is a sorted lower CSC matrix; supernodes are the first columns of runs whose patterns are nested, then
+    dense_from. Columns from dense_from on are full triangles and must have been filled already. A supernode J
+    with rows I below it has, with Y = L_IJ L_JJ⁻¹,
+
+        Z_IJ = -Z_II Y,   Z_JJ = (L_JJ L_JJ')⁻¹ + Y'Z_II Y,
+
+    and Z_II is on the pattern.
     """
     size = indptr.size - 1
     position = np.full(size, -1, np.int64)
-    total = np.zeros(size)
-    for j in range(dense_from - 1, -1, -1):
-        start, stop = indptr[j], indptr[j + 1]
-        pivot = L[start]
-        for e in range(start + 1, stop):
-            position[rows[e]] = e
-            total[e - start] = 0.0
-        for e in range(start + 1, stop):
-            k = rows[e]
-            found = e
-            value = L[e]
-            column_sum = 0.0
-            for f in range(indptr[k], indptr[k + 1]):
-                at = position[rows[f]]
-                if at >= 0:
-                    entry = inverse[f]
-                    column_sum += entry * L[at]
-                    if at != e:
-                        total[at - start] += entry * value
-                    found += 1
-                    if found == stop:
-                        break
-            total[e - start] += column_sum
-        diagonal = 1.0 / pivot
-        for e in range(start + 1, stop):
-            inverse[e] = -total[e - start] / pivot
-            diagonal -= inverse[e] * L[e]
-            position[rows[e]] = -1
-        inverse[start] = diagonal / pivot
+    for s in range(supernodes.size - 2, -1, -1):
+        first, last = supernodes[s], supernodes[s + 1]
+        width = last - first
+        members = rows[indptr[last - 1] + 1 : indptr[last]].astype(np.int64)
+        count = members.size
+        triangle, below = np.zeros((width, width)), np.empty((count, width))
+        for c in range(width):
+            start = indptr[first + c]
+            for r in range(c, width):
+                triangle[r, c] = L[start + r - c]
+            for r in range(count):
+                below[r, c] = L[start + width - c + r]
+        root = np.zeros((width, width))  # L_JJ⁻¹
+        for c in range(width):
+            root[c, c] = 1.0 / triangle[c, c]
+            for r in range(c + 1, width):
+                total = 0.0
+                for k in range(c, r):
+                    total += triangle[r, k] * root[k, c]
+                root[r, c] = -total / triangle[r, r]
+        corner = np.dot(root.T.copy(), root)
+        if count:
+            for a in range(count):
+                position[members[a]] = a
+            inner = np.empty((count, count))
+            _gather(indptr, rows, inverse, dense_from, members, position, inner)
+            for a in range(count):
+                position[members[a]] = -1
+            Y = np.dot(below, root)
+            outer = -np.dot(inner, Y)
+            corner -= np.dot(Y.T.copy(), outer)
+            for c in range(width):
+                start = indptr[first + c] + width - c
+                for r in range(count):
+                    inverse[start + r] = outer[r, c]
+        for c in range(width):
+            start = indptr[first + c]
+            for r in range(c, width):
+                inverse[start + r - c] = corner[r, c]
 
 
 @njit(**_OPTIONS)

@@ -17,7 +17,8 @@ from ..covariance import RelativeFactor
 from . import blocks
 
 WELL_CONDITIONED = 1e-5  # squared smallest singular value of λ_k, scaled, above which (7) beats (8) in precision
-CHUNK = 256  # right-hand sides of one block solve in (8)
+FEW = 512  # columns of a term up to which (8) is computed by block solves
+RAISED = 3e-4  # singular values of a scaled λ_k that (6) replaces smaller ones by in larger terms: D is good to 1e-7
 
 
 class SchurEngine:
@@ -143,12 +144,10 @@ class SchurEngine:
         scaled = factor * self._scales[k][:, None]
         smallest = abs(scaled[0, 0]) if shape.n_columns == 1 else np.linalg.svd(scaled, compute_uv=False)[-1]
         if smallest**2 > WELL_CONDITIONED:
-            inner = shape.n_levels * np.eye(shape.n_columns) - self.inverse_blocks(k).sum(axis=0)
-            inverse = np.linalg.inv(factor)
-            return inverse.T @ inner @ inverse
+            return self._unscaled_marginal_sum(k)
         if k == self.eliminated:
             return self._eliminated_marginal_sum(factor)
-        return self._solved_marginal_sum(k)
+        return self._solved_marginal_sum(k) if shape.n_effects <= FEW else self._raised_marginal_sum(k)
 
     def _eliminated_marginal_sum(self, factor):
         """Return (8) for the eliminated term: Σ_j S_j - S_jH_jS_j - (I - S_jH_j)Q_j(I - S_jH_j)', H_j = λM_j⁻¹λ'."""
@@ -159,22 +158,34 @@ class SchurEngine:
             marginal -= blocks.sandwich(np.eye(S.shape[1]) - SH, self._coupled())
         return marginal.sum(axis=0)
 
+    def _unscaled_marginal_sum(self, k):
+        """Return λ_k⁻ᵀ(l_k I - T_k)λ_k⁻¹, equation (6)."""
+        shape, inverse = self.map.shapes[k], np.linalg.inv(self.factors[k])
+        inner = shape.n_levels * np.eye(shape.n_columns) - self.inverse_blocks(k).sum(axis=0)
+        return inverse.T @ inner @ inverse
+
     def _solved_marginal_sum(self, k):
-        """Return (8) by block solves with the columns of term k: Σ_j of E_j'(S - SΛM⁻¹Λ'S)E_j."""
-        shape, start = self.map.shapes[k], self.map.effect_slices[k].start
-        c, total = shape.n_columns, np.zeros((shape.n_columns, shape.n_columns))
-        step = max(1, CHUNK // c)
-        for level in range(0, shape.n_levels, step):
-            columns = start + np.arange(level * c, min(level + step, shape.n_levels) * c)
-            E = np.zeros((self.map.n_effects, columns.size))
-            E[columns, np.arange(columns.size)] = 1.0
-            SE = self.gram_dot(E)
-            half = self.map.tdot(self.factors, SE)
-            product = SE[columns] - half.T @ self.solve(half)
-            view = product.reshape(columns.size // c, c, columns.size // c, c)
-            each = np.arange(columns.size // c)
-            total += view[each, :, each, :].sum(axis=0)
-        return total
+        """Return (8) by a block solve with the columns of term k: Σ_j of E_j'(S - SΛM⁻¹Λ'S)E_j."""
+        shape, part = self.map.shapes[k], self.map.effect_slices[k]
+        l, c = shape.n_levels, shape.n_columns
+        SE = self.gram_dot(np.eye(self.map.n_effects)[:, part])
+        half = self.map.tdot(self.factors, SE)
+        product = (SE[part] - half.T @ self.solve(half)).reshape(l, c, l, c)
+        return product[np.arange(l), :, np.arange(l), :].sum(axis=0)
+
+    def _raised_marginal_sum(self, k):
+        """Return (6) at a nearby θ, where the small singular values of λ_k are raised."""
+        factors, size = list(self.factors), self._scales[k][:, None]
+        if self.map.shapes[k].structure == "diagonal":
+            factors[k] = np.diag(np.maximum(np.abs(np.diag(factors[k])), RAISED / size[:, 0]))
+        else:
+            left, values, _ = np.linalg.svd(factors[k] * size)
+            factors[k] = np.linalg.qr((left * np.maximum(values, RAISED)).T, mode="r").T / size
+        here = self.map.pack(self.factors)
+        self.factorize(self.map.pack(factors))
+        marginal = self._unscaled_marginal_sum(k)
+        self.factorize(here)
+        return marginal
 
 
 def coupling_pieces(cross, eliminated, rest):
