@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-WIDE = 32  # c*r up to which one product with λ ⊗ I beats l small ones
+MANY, WIDE = 200, 32  # levels from which, and c*r up to which, one product with λ ⊗ I beats l small ones
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RelativeFactor:
             l, c = shape.n_levels, shape.n_columns
             if c == 1:
                 np.multiply(V[part], factor[0, 0], out=out[part])
-            elif l > c * r <= WIDE:  # one product over all levels at once
+            elif l >= MANY and c * r <= WIDE:  # one product over all levels at once
                 out[part] = (V[part].reshape(l, c * r) @ np.kron(factor, np.eye(r))).reshape(-1, r)
             else:
                 out[part] = np.matmul(factor.T, V[part].reshape(l, c, r)).reshape(-1, r)

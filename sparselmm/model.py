@@ -11,7 +11,6 @@ import pandas as pd
 
 from .crossproducts import CrossProducts, full_rank_basis
 from .errors import ConvergenceWarning, DataError, DataWarning
-from .frame import build_design
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from .results import LinearMixedModelResults
@@ -121,6 +120,8 @@ class LinearMixedModel:
         cls, formula, data, *, weights=None, offset=None, missing="drop", contrasts=None, context=None
     ) -> LinearMixedModel:
         """Return the model of an lme4 formula; the parameters are those of `lmer`."""
+        from .frame import build_design  # brings formulaic, which array models do without
+
         context = _caller() if context is None else context
         design = build_design(
             formula, data, weights=weights, offset=offset, missing=missing, contrasts=contrasts, context=context

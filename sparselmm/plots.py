@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 MOST_LABELS = 60  # levels named on the axis; beyond that they would overlap
 
@@ -31,7 +32,7 @@ def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
     modes = fit.random_effects[term]
     column = _one_of(modes.columns, column, "column")
     mode, sd = modes[column], fit.random_effects_sd[term][column]
-    margin = ndtri(0.5 + level / 2.0) * sd
+    margin = NormalDist().inv_cdf(0.5 + level / 2.0) * sd
     table = pd.DataFrame({"mode": mode, "sd": sd, "low": mode - margin, "high": mode + margin})
     return table.sort_values("mode", kind="stable")
 

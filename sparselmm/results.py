@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import erfc, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import solve_triangular
-from scipy.special import ndtr, ndtri
 
 from . import tables
 from .covariance import cov_re
@@ -155,11 +156,11 @@ class LinearMixedModelResults:
     @cached_property
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of `tvalues` from the normal distribution, (p,)."""
-        return self._by_column(2.0 * ndtr(-np.abs(self.tvalues.to_numpy())))
+        return self._by_column(np.array([erfc(abs(t) / sqrt(2.0)) for t in self.tvalues]))
 
     def conf_int(self, alpha=0.05) -> pd.DataFrame:
         """Return Wald intervals of level 1 - alpha from the normal distribution, (p, 2): columns lower and upper."""
-        margin = -ndtri(alpha / 2.0) * self.bse_fe
+        margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * self.bse_fe
         return pd.DataFrame({"lower": self.fe_params - margin, "upper": self.fe_params + margin})
 
     @property

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from .covariance import correlation
-from .data import column_names
 from .errors import DataError
 from .inference.variance import standard_errors
 
@@ -103,6 +102,8 @@ def augment(fit, data=None) -> pd.DataFrame:
 def _kept_rows(model, data):
     """Return the rows of the data that the model was fitted to."""
     if not isinstance(data, pd.DataFrame):
+        from .data import column_names  # brings narwhals
+
         data = pd.DataFrame({name: np.asarray(data[name]) for name in column_names(data)})
     kept = None if model.design is None else model.design.kept
     rows = model.nobs if kept is None else kept.size
