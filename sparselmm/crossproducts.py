@@ -9,6 +9,7 @@ large mean of y; `to_params` and `basis_logdet` undo it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg as sla
@@ -110,7 +111,7 @@ class CrossProducts:
         """Random effects q."""
         return self.Zy.size
 
-    @property
+    @cached_property
     def relative_factor(self) -> RelativeFactor:
         """The map between θ and the λ_k of these terms."""
         return RelativeFactor(self.shapes)
@@ -126,10 +127,16 @@ class CrossProducts:
 
     def column_scale(self, k) -> np.ndarray:
         """Return the root mean square (over rows, weighted) of each column of term k, (c_k,)."""
-        block = self.diagonal[k]
-        total = block.diagonal().sum()[None] if sp.issparse(block) else np.einsum("jii->i", block)
-        scale = np.sqrt(total / self.nobs)
-        return np.where(scale > 0, scale, 1.0)
+        return self._column_scales[k]
+
+    @cached_property
+    def _column_scales(self):
+        """The `column_scale` of every term; one where a column is zero."""
+        scales = []
+        for block in self.diagonal:
+            total = block.diagonal().sum()[None] if sp.issparse(block) else np.einsum("jii->i", block)
+            scales.append(np.sqrt(np.where(total > 0, total / self.nobs, 1.0)))
+        return scales
 
 
 def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
