@@ -1,4 +1,4 @@
-"""Choice of the factorisation: which term to eliminate, dense or sparse remainder."""
+"""Choice of the engine, and of the factorisation: which term to eliminate, dense or sparse remainder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from .core import DenseCore
 from .coupling import DenseCoupling, SparseCoupling
 from .schur import SchurEngine, coupling_pieces
 
+ENGINES = ("auto", "cholmod", "dense")
 SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
 SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
+FILLS = 0.1  # share of entries in B'B from which L is all but full, and a symbolic analysis not worth its time
 LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
 DENSE_RATE, SPARSE_RATE = 4e10, 4e9  # q³/s of LAPACK, Σ counts²/s of CHOLMOD, inverses included (measured)
 
 
-def choose_engine(cross):
-    """Return an engine for the cross-products, analysed."""
+def choose_engine(cross, name="auto", terms=(), weights=None):
+    """Return the engine of that name for the cross-products, analysed; "auto" is "cholmod".
+
+    Only "dense" looks at the `terms` and `weights` of the rows.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
+    if name == "dense":
+        from .dense import DenseGroupEngine
+
+        return DenseGroupEngine(cross, sp.hstack([term.Z for term in terms], format="csr"), weights)
+    return schur_engine(cross)
+
+
+def schur_engine(cross):
+    """Return the exact sparse engine, the term with most effects eliminated."""
     shapes = cross.shapes
     grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
     eliminated = max(grouped, key=lambda k: shapes[k].n_effects, default=None)
@@ -42,7 +58,7 @@ def choose_core(cross, rest, pieces):
     if size <= SMALL_CORE:
         return DenseCore(cross, rest)
     B = sp.hstack(pieces, format="csr") if pieces else None
-    if size <= LARGEST_DENSE_CORE and B is not None and _sampled_density(B) > 0.2:
+    if size <= LARGEST_DENSE_CORE and B is not None and _sampled_density(B) > FILLS:
         return DenseCore(cross, rest)
     from .cholmod import SparseCore
 
