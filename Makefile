@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # one BLAS thread for each test process: see sparselmm/threads.py
 TEST_ENV := OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test system setup reference benchmarks docs clean
+.PHONY: demo test system setup reference benchmarks docs-compare clean
 
 demo: setup
 	$(BIN)/python docs/demo.py
@@ -43,6 +43,10 @@ benchmarks: setup
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python benchmarks/race.py --out docs/benchmarks.json
 	$(BIN)/python benchmarks/report.py docs/benchmarks.json
+
+# Measures dense against sparse again (two minutes) and rewrites docs/dense_or_sparse.md and .png
+docs-compare: setup
+	$(TEST_ENV) $(BIN)/python docs/dense_or_sparse.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo.png

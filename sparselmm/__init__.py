@@ -1,6 +1,7 @@
 """Linear mixed-effects models with grouped and crossed random effects on one sparse Cholesky factor."""
 
 from . import datasets
+from .compare import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
 from .model import LinearMixedModel, lmer
 from .results import LinearMixedModelResults
@@ -18,6 +19,7 @@ __all__ = [
     "LinearMixedModel",
     "LinearMixedModelResults",
     "RandomTerm",
+    "compare_engines",
     "datasets",
     "lmer",
     "show_versions",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .crossproducts import CrossProducts, full_rank_basis
+from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
@@ -20,7 +21,17 @@ from .threads import single_threaded
 
 
 def lmer(
-    formula, data, reml=True, *, weights=None, offset=None, missing="drop", start=None, contrasts=None, context=None
+    formula,
+    data,
+    reml=True,
+    *,
+    weights=None,
+    offset=None,
+    missing="drop",
+    start=None,
+    contrasts=None,
+    engine="auto",
+    context=None,
 ):
     """Fit a linear mixed model given as an lme4 formula.
 
@@ -40,6 +51,8 @@ def lmer(
         Start value of θ.
     contrasts : dict, optional
         Column name to formulaic contrast.
+    engine : {"auto", "cholmod", "dense"}
+        See `LinearMixedModel.fit`.
     context : mapping, optional
         Names that the formula may use besides the columns; default: the caller's variables.
 
@@ -68,7 +81,7 @@ def lmer(
         contrasts=contrasts,
         context=_caller() if context is None else context,
     )
-    return model.fit(reml=reml, start=start)
+    return model.fit(reml=reml, start=start, engine=engine)
 
 
 class LinearMixedModel:
@@ -198,9 +211,9 @@ class LinearMixedModel:
         """Number of levels of every term."""
         return {term.name: term.n_levels for term in self.terms}
 
-    def likelihood(self, reml=True) -> ProfiledLikelihood:
-        """Return the profiled likelihood, with an engine analysed for this design."""
-        return ProfiledLikelihood(self.cross, reml)
+    def likelihood(self, reml=True, engine="auto") -> ProfiledLikelihood:
+        """Return the profiled likelihood, with an engine (see `fit`) analysed for this design."""
+        return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights))
 
     def theta_scale(self) -> np.ndarray:
         """Return the natural size of every entry of θ, (m,): one over the root mean square of its row's column."""
@@ -210,7 +223,7 @@ class LinearMixedModel:
 
     @single_threaded
     def fit(
-        self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS
+        self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, engine="auto"
     ) -> LinearMixedModelResults:
         """Fit by REML or maximum likelihood.
 
@@ -222,6 +235,9 @@ class LinearMixedModel:
         tolerance : float
             Decrease of the deviance that a further step must promise to be taken.
         max_evaluations : int
+        engine : {"auto", "cholmod", "dense"}
+            Who does the linear algebra: "cholmod" the exact sparse engine, which "auto" chooses; "dense" the classical
+            one, group by group on the dense covariance of the rows, for comparison (see `compare_engines`).
 
         Returns
         -------
@@ -232,7 +248,7 @@ class LinearMixedModel:
         ConvergenceWarning
             If the optimum could not be certified.
         """
-        likelihood = self.likelihood(reml)
+        likelihood = self.likelihood(reml, engine)
         scale = self.theta_scale()
         if start is None:
             start = moment_start(self.cross)

@@ -142,3 +142,20 @@ def test_arrays_without_names_get_unique_ones():
     y, X, _ = random_design(rng, kinds=("scalar",))
     groups = [RandomTerm(rng.integers(0, 5, y.size)) for _ in range(3)]
     assert list(LinearMixedModel(y, X, groups).groups) == ["group", "group.1", "group.2"]
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("kinds", [("matrix",), ("scalar", "matrix"), ("matrix", "diagonal")])
+def test_user_supplied_blocks_fit(kinds, reml):
+    """Multiple membership, splines, relationship factors: any sparse block of Z."""
+    rng = np.random.default_rng(11)
+    y, X, terms = random_design(rng, n=120, kinds=kinds)
+    fit = LinearMixedModel(y, X, terms).fit(reml)
+    dense = DenseModel(y, X, terms, fit.theta, reml)
+    assert fit.converged
+    assert fit.deviance == pytest.approx(dense.deviance, abs=1e-8)
+    np.testing.assert_allclose(fit.params, dense.beta, atol=1e-8)
+    np.testing.assert_allclose(fit.fittedvalues, X @ dense.beta + dense.Z @ dense.b, atol=1e-7)
+    matrix = next(term for term in fit.model.terms if term.matrix is not None)
+    assert fit.random_effects[matrix.name].shape == (5, 1)
+    assert (fit.random_effects_sd[matrix.name] >= 0).all(axis=None)

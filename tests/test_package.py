@@ -23,6 +23,8 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"summary"},
     {"results"},
     {"model"},
+    {"mixedlm"},
+    {"compare"},
 ]
 
 

@@ -12,6 +12,8 @@ from .schur import SchurEngine, coupling_pieces
 ENGINES = ("auto", "cholmod", "dense")
 SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
 SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
+LARGEST_DENSE_COUPLING = 50_000_000  # entries: 400 MB each for B, BΛ₂ and R
+FULL = 0.35  # share of non-zero entries above which dense products of the coupling beat the compiled loops
 FILLS = 0.1  # share of entries in B'B from which L is all but full, and a symbolic analysis not worth its time
 LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
 DENSE_RATE, SPARSE_RATE = 4e10, 4e9  # q³/s of LAPACK, Σ counts²/s of CHOLMOD, inverses included (measured)
@@ -44,8 +46,9 @@ def schur_engine(cross):
     if eliminated is None:
         return SchurEngine(cross, None, core, None)
     c = shapes[eliminated].n_columns
-    rows, columns = shapes[eliminated].n_effects, core.size
-    if core.rank is None and rows * columns <= SMALL_COUPLING:
+    size, filled = shapes[eliminated].n_effects * core.size, sum(piece.nnz for piece in pieces)
+    full = size <= LARGEST_DENSE_COUPLING and filled > FULL * size
+    if core.rank is None and (size <= SMALL_COUPLING or full):
         coupling = DenseCoupling(sp.hstack(pieces), c, core.map)
     else:
         coupling = SparseCoupling(pieces, c, core.map, core.rank)
