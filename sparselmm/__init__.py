@@ -3,6 +3,7 @@
 from . import datasets
 from .compare import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
+from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
 from .model import LinearMixedModel, lmer
 from .results import LinearMixedModelResults
 from .terms import RandomTerm
@@ -18,7 +19,11 @@ __all__ = [
     "FormulaError",
     "LinearMixedModel",
     "LinearMixedModelResults",
+    "MixedLM",
+    "MixedLMParams",
+    "MixedLMResults",
     "RandomTerm",
+    "VCSpec",
     "compare_engines",
     "datasets",
     "lmer",

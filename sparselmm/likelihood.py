@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_solve, lapack
 
 from .engines.choose import choose_engine
 from .errors import DataError
+
+MOST_DENSE = 1_500  # random effects up to which the Hessian comes from a dense Z'QZ, (q, q)
+STEP = 1e-5  # of the natural size of θ in differences: larger ones truncate (InstEval), smaller ones round (Machines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +56,15 @@ class Derivatives:
     gradient : ndarray (m,)
     hessian : ndarray (m, m)
         Average information plus the exact curvature of Λ in θ, equation (9).
+    information : ndarray (m, m)
+        v_p'W_Pv_q/σ², the part of the average information that the data decide.
     A : list of ndarray (c_k, c_k)
         Derivatives in the relative covariance λ_kλ_k', equation (8): they decide the boundary.
     """
 
     gradient: np.ndarray
     hessian: np.ndarray
+    information: np.ndarray
     A: list
 
 
@@ -150,6 +157,59 @@ class ProfiledLikelihood:
         SV = engine.gram_dot(V)
         LSV = self.map.tdot(factors, SV)
         FV = FR.T @ V
-        information = V.T @ SV - LSV.T @ engine.solve(LSV) - FV.T @ FV  # V'W_PV
-        hessian = information / scale - np.outer(a, a) / self.n_effective + curvature  # (9)
-        return Derivatives(gradient, 0.5 * (hessian + hessian.T), A)
+        information = (V.T @ SV - LSV.T @ engine.solve(LSV) - FV.T @ FV) / scale  # V'W_PV/σ²
+        hessian = information - np.outer(a, a) / self.n_effective + curvature  # (9)
+        return Derivatives(gradient, 0.5 * (hessian + hessian.T), information, A)
+
+    def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
+        """Return the Hessian of the deviance, (m, m): equation (10), or gradient differences where q is large."""
+        if self.map.n_effects > MOST_DENSE:
+            return self._differenced_hessian(at)
+        hessian = derivatives.hessian + derivatives.information - self._trace_information(at)
+        return 0.5 * (hessian + hessian.T)
+
+    def _trace_information(self, at):
+        """Return tr(QV_pQV_q), (m, m), with Q = P (REML) or V⁻¹ (ML), from the dense Z'QZ."""
+        self.factorize(at.theta)
+        shapes, parts, factors = self.map.shapes, self.map.effect_slices, self.map.unpack(at.theta)
+        S = self.engine.gram_dot(np.eye(self.map.n_effects))
+        half = self.map.tdot(factors, S)
+        ZQZ = S - half.T @ self.engine.solve(half)
+        if self.reml and self.cross.n_fixed:
+            F = self.cross.ZX - self.engine.gram_dot(self.map.dot(factors, at.U))
+            FR = lapack.dtrtrs(at.R, F.T, lower=0, trans=1)[0]
+            ZQZ -= FR.T @ FR
+        D = [self._directions(k, factor) for k, factor in enumerate(factors)]
+        traces = np.empty((self.map.n_theta, self.map.n_theta))
+        for k, m in zip(*np.tril_indices(len(shapes)), strict=True):
+            c, d = shapes[k].n_columns, shapes[m].n_columns
+            block = ZQZ[parts[k], parts[m]].reshape(shapes[k].n_levels, c, shapes[m].n_levels, d)
+            rows = block.transpose(1, 3, 0, 2).reshape(c * d, -1)
+            gram = (rows @ rows.T).reshape(c, d, c, d)  # Σ_jj' Φ[ja, j'b] Φ[je, j'f]
+            part = np.einsum("pea,qbf,abef->pq", D[k], D[m], gram, optimize=True)
+            traces[self.map.theta_slices[k], self.map.theta_slices[m]] = part
+            traces[self.map.theta_slices[m], self.map.theta_slices[k]] = part.T
+        return traces
+
+    def _directions(self, k, factor):
+        """Return D_p = E_ij λ' + λ E_ij' for the entries of term k, (m_k, c, c)."""
+        rows, columns = self.map.shapes[k].entries
+        D = np.zeros((rows.size, *factor.shape))
+        D[np.arange(rows.size), rows] = factor[:, columns].T
+        return D + D.transpose(0, 2, 1)
+
+    def _differenced_hessian(self, at):
+        """Return the central difference of the gradient, 2m evaluations."""
+        hessian = np.empty((self.map.n_theta, self.map.n_theta))
+        for p, size in enumerate(self.theta_scale):
+            step = np.zeros(self.map.n_theta)
+            step[p] = STEP * max(size, abs(at.theta[p]))
+            ahead, behind = (self.derivatives(self.evaluate(at.theta + s)).gradient for s in (step, -step))
+            hessian[p] = (ahead - behind) / (2.0 * step[p])
+        return 0.5 * (hessian + hessian.T)
+
+    @cached_property
+    def theta_scale(self) -> np.ndarray:
+        """Natural size of every entry of θ, (m,): one over the root mean square of its row's column."""
+        rows = [1.0 / self.cross.column_scale(k) for k in range(len(self.map.shapes))]
+        return self.map.pack([np.tile(row[:, None], (1, row.size)) for row in rows])

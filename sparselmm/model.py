@@ -79,7 +79,7 @@ def lmer(
         offset=offset,
         missing=missing,
         contrasts=contrasts,
-        context=_caller() if context is None else context,
+        context=caller_variables() if context is None else context,
     )
     return model.fit(reml=reml, start=start, engine=engine)
 
@@ -135,7 +135,7 @@ class LinearMixedModel:
         """Return the model of an lme4 formula; the parameters are those of `lmer`."""
         from .frame import build_design  # brings formulaic, which array models do without
 
-        context = _caller() if context is None else context
+        context = caller_variables() if context is None else context
         design = build_design(
             formula, data, weights=weights, offset=offset, missing=missing, contrasts=contrasts, context=context
         )
@@ -215,12 +215,6 @@ class LinearMixedModel:
         """Return the profiled likelihood, with an engine (see `fit`) analysed for this design."""
         return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights))
 
-    def theta_scale(self) -> np.ndarray:
-        """Return the natural size of every entry of θ, (m,): one over the root mean square of its row's column."""
-        factor = self.cross.relative_factor
-        rows = [1.0 / self.cross.column_scale(k) for k in range(len(self.terms))]
-        return factor.pack([np.tile(row[:, None], (1, row.size)) for row in rows])
-
     @single_threaded
     def fit(
         self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, engine="auto"
@@ -249,7 +243,7 @@ class LinearMixedModel:
             If the optimum could not be certified.
         """
         likelihood = self.likelihood(reml, engine)
-        scale = self.theta_scale()
+        scale = likelihood.theta_scale
         if start is None:
             start = moment_start(self.cross)
         start = np.asarray(start, dtype=float)
@@ -261,7 +255,7 @@ class LinearMixedModel:
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
 
-def _caller() -> ChainMap:
+def caller_variables() -> ChainMap:
     """Return the variables of the code that called into the package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:

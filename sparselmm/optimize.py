@@ -11,6 +11,8 @@ from .errors import DataError, EngineError
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
 SINGULAR = 1e-4  # lme4's isSingular: smallest relative standard deviation of a regular fit
+ROUNDING = 1e-8  # predicted decrease, 1e-4 standard errors, that counts as reached if rounding hides it
+PATIENCE, LIMIT = 6, 60  # evaluations before the exact Hessian is taken if the descent crawls, and in any case
 FLAT = 1e-7  # eigenvalue of the Hessian, its diagonal scaled to one, below which a direction is not identified
 MAX_EVALUATIONS = 200
 
@@ -79,7 +81,7 @@ class FitRecord:
 
     def __str__(self) -> str:
         lines = [
-            "Optimizer: trust-region Newton, average information",
+            "Optimizer: trust-region Newton",
             f"  engine       {self.engine}",
             f"  evaluations  {self.evaluations} in {self.seconds:.3g} s",
             f"  deviance     {self.deviance:.6f}",
@@ -148,6 +150,8 @@ class Run:
         self.tolerance = tolerance
         self.max_evaluations = max_evaluations
         self.steps = []
+        self.gain = 1.0  # decrease of the last accepted step over what it promised
+        self.crawls = False
 
     def evaluate(self, theta, radius=np.nan):
         """Return the Evaluation at θ, or None where the likelihood cannot be computed."""
@@ -171,9 +175,15 @@ class Run:
         return len(self.steps) >= self.max_evaluations
 
     def quadratic(self, at) -> Quadratic:
-        """Return the quadratic model at an evaluation."""
+        """Return the quadratic model at an evaluation: average information, or the exact Hessian where that crawls.
+
+        The average information is far above the Hessian where a random column has a mean that is not among the fixed
+        effects. Steps are then too short by orders of magnitude, and each gains twice what it promises.
+        """
         d = self.likelihood.derivatives(at)
-        return Quadratic(d.gradient * self.scale, d.hessian * np.outer(self.scale, self.scale), d.A)
+        self.crawls |= len(self.steps) >= (PATIENCE if self.gain > 1.5 else LIMIT)
+        hessian = self.likelihood.hessian(at, d) if self.crawls else d.hessian
+        return Quadratic(d.gradient * self.scale, hessian * np.outer(self.scale, self.scale), d.A)
 
     def negligible(self, decrease, deviance) -> bool:
         """True if a decrease is below the tolerance or below the rounding of the deviance."""
@@ -197,7 +207,10 @@ class Run:
                 radius *= 2.0
             if trial is not None and trial.deviance <= at.deviance + 1e-13 * abs(at.deviance):
                 self.accept()
+                self.gain = gain
                 at, model = trial, self.quadratic(trial)
+            elif predicted < ROUNDING:
+                break
         return at, model
 
     def snap(self, at):
@@ -323,14 +336,15 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
         at, model = run.descend(snapped)
     s = trust_region_step(model.gradient, model.hessian, 1.0)
     predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
-    converged, flat = run.negligible(predicted, at.deviance), flat_terms(map_, model.hessian)
+    flat = flat_terms(map_, model.hessian)
+    converged = run.negligible(predicted, at.deviance) or (predicted < ROUNDING and not run.exhausted)
     record = FitRecord(
         theta=map_.canonical(at.theta),
         deviance=at.deviance,
         converged=converged,
         singular=not np.isnan(boundary.value),
         flat_terms=flat,
-        message=_verdict(converged, run, boundary, flat),
+        message=_verdict(converged, run, boundary, flat, at),
         gradient_norm=float(np.linalg.norm(model.gradient)),
         predicted_decrease=predicted,
         smallest_eigenvalue=lowest,
@@ -345,19 +359,24 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
 
 def flat_terms(map_, hessian) -> list[str]:
     """Return the names of the terms that share a direction in which the deviance does not change."""
-    diagonal = np.diag(hessian)
-    units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    levels = np.concatenate([np.full(s.entries[0].size, s.n_levels) for s in map_.shapes])
+    units = np.sqrt(np.maximum(np.diag(hessian), 1e-9 * levels))
     eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(units, units))
     flat = np.abs(vectors[:, eigenvalues < FLAT]).max(axis=1, initial=0.0) > 0.1
     return [shape.name for shape, part in zip(map_.shapes, map_.theta_slices, strict=True) if flat[part].any()]
 
 
-def _verdict(converged, run, boundary, flat):
+def _verdict(converged, run, boundary, flat, at):
     """Return the sentence that says why the run ended."""
-    if converged and flat:
+    if converged and len(flat) > 1:
         return (
             f"Converged, but the data do not tell the variances of {' and '.join(flat)} apart: the likelihood is "
             "flat along a combination of them. Remove a term or a column of one."
+        )
+    if converged and flat:
+        return (
+            f"Converged, but the data say nothing about a variance of {flat[0]}: the likelihood is flat in it. Remove "
+            "the term or a column of it."
         )
     if converged and np.isnan(boundary.value):
         return "Converged: no step promises a lower deviance and the Hessian is positive."
@@ -367,6 +386,12 @@ def _verdict(converged, run, boundary, flat):
         return (
             f"Stopped at the limit of evaluations ({run.max_evaluations}) before the optimum was certified. Continue "
             "with start=fit.theta, or simplify the random effects."
+        )
+    cross = run.likelihood.cross
+    if at.scale * cross.nobs < 1e-9 * cross.yy:
+        return (
+            "Stopped: the residual variance goes to zero, as the random effects determine the response. Use a "
+            "response that varies within the groups."
         )
     return (
         "Stopped where no step lowers the deviance although one was predicted: the likelihood is dominated by "

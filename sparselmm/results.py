@@ -79,7 +79,7 @@ class LinearMixedModelResults:
     @cached_property
     def singular_terms(self) -> list[str]:
         """Names of the random-effects terms with a singular covariance."""
-        held = at_boundary(self._map, self.theta, self.model.theta_scale())
+        held = at_boundary(self._map, self.theta, self.likelihood.theta_scale)
         return [name for name, part in zip(self.model.groups, self._map.theta_slices, strict=True) if held[part].any()]
 
     @property

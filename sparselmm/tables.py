@@ -51,8 +51,7 @@ def variance_parameters(fit, kinds=("sd", "cor")) -> pd.DataFrame:
 
 def variance_params(fit) -> pd.DataFrame:
     """Return variances, covariances, standard deviations and correlations with std.error and note."""
-    at, size = fit.evaluation, fit.model.theta_scale()
-    errors = standard_errors(fit.likelihood, at, size)
+    errors = standard_errors(fit.likelihood, fit.evaluation)
     parts = [variance_parameters(fit, kinds) for kinds in (("var", "cov"), ("sd", "cor"))]
     table = pd.concat([part.assign(**{"std.error": error}) for part, error in zip(parts, errors, strict=True)])
     missing = table["std.error"].isna()

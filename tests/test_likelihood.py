@@ -53,6 +53,20 @@ def test_gradient_matches_differences(kinds, reml):
         assert gradient[p] == pytest.approx((up - down) / (2 * step), abs=2e-5 * (1 + abs(gradient[p])))
 
 
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("kinds", [("slope", "three"), ("scalar", "diagonal", "matrix"), ("three",)])
+def test_hessian_matches_differences(kinds, reml, monkeypatch):
+    rng = np.random.default_rng(10)
+    y, X, terms = random_design(rng, n=120, kinds=kinds)
+    likelihood = ProfiledLikelihood(CrossProducts.from_arrays(y, X, terms), reml)
+    at = likelihood.evaluate(rng.uniform(0.2, 1.2, likelihood.map.n_theta))
+    derivatives = likelihood.derivatives(at)
+    exact = likelihood.hessian(at, derivatives)
+    monkeypatch.setattr("sparselmm.likelihood.MOST_DENSE", 0)
+    differences = likelihood.hessian(at, derivatives)
+    np.testing.assert_allclose(exact, differences, atol=1e-6 * np.abs(exact).max())
+
+
 def test_information_approaches_the_hessian_as_data_grow():
     """The average information is half observed, half expected: near the optimum it is the Hessian up to noise."""
     rng = np.random.default_rng(2)

@@ -112,6 +112,42 @@ def test_few_evaluations_on_the_classics():
         assert fit.optimizer.evaluations <= most, name
 
 
+@pytest.mark.parametrize("reml", [True, False])
+def test_random_columns_without_their_fixed_effects(reml):
+    """The mean of the slopes is a random effect too: the average information is far from the Hessian."""
+    import sparselmm
+
+    rng = np.random.default_rng(0)
+    g = np.repeat(np.arange(15), 100)
+    x = rng.normal(size=1500)
+    y = 50 + rng.normal(0, 2, 15)[g] + (20 + rng.normal(0, 0.5, 15))[g] * x + 5 * rng.normal(size=1500)
+    fit = lmer("y ~ 1 + (x | g)", {"y": y, "x": x, "g": g}, reml)
+    assert fit.converged and fit.optimizer.evaluations < 50
+    if reml:  # lme4 1.1-31: REMLcrit(lmer(y ~ 1 + (x | g)))
+        assert fit.deviance == pytest.approx(9247.324435, abs=1e-5)
+    for name, formula in (("Oxboys", "height ~ 1 + (age | Subject)"), ("Orthodont", "distance ~ 1 + (age | Subject)")):
+        fit = lmer(formula, sparselmm.datasets.load(name), reml)
+        assert fit.converged and fit.optimizer.evaluations < 30
+
+
+def test_one_variance_that_is_not_identified_is_said():
+    rng = np.random.default_rng(1)
+    y, one = rng.standard_normal(60), np.ones((60, 1))
+    for block in (np.eye(60), one):
+        fit = LinearMixedModel(y, one, [RandomTerm.from_matrix(block, "block")]).fit()
+        assert "nothing about a variance of block" in fit.optimizer.message
+
+
+def test_residual_variance_that_goes_to_zero_is_said():
+    import sparselmm
+
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(12), 5)
+    model = LinearMixedModel(rng.standard_normal(12)[groups], np.ones((60, 1)), [RandomTerm(groups)])
+    with pytest.warns(sparselmm.ConvergenceWarning, match="residual variance goes to zero"):
+        model.fit()
+
+
 def test_moment_start_is_near_the_variances():
     rng = np.random.default_rng(8)
     n = 20_000

@@ -11,14 +11,13 @@ import numpy as np
 from ..covariance import correlation, cov_re
 from ..optimize import SINGULAR, column_scale
 
-STEP = 1e-5  # of the natural size of θ: larger ones truncate (InstEval), smaller ones round (Machines)
 SMALLEST_EIGENVALUE = 1e-7  # of the scaled information: below it the difference's rounding decides, not the data
 
 
 def at_boundary(map_, theta, size) -> np.ndarray:
     """Return which entries of θ have no standard error, (m,): all of a singular λ_k, the zeros of a diagonal one.
 
-    `size` (m,) is the natural size of θ, `LinearMixedModel.theta_scale`.
+    `size` (m,) is the natural size of θ, `ProfiledLikelihood.theta_scale`.
     """
     held = []
     for k, (factor, shape) in enumerate(zip(map_.unpack(theta), map_.shapes, strict=True)):
@@ -31,27 +30,24 @@ def at_boundary(map_, theta, size) -> np.ndarray:
     return np.concatenate(held)
 
 
-def information(likelihood, at, size, held) -> np.ndarray:
+def information(likelihood, at, held) -> np.ndarray:
     """Return the observed information of (θ, log σ²), (m+1, m+1): half the Hessian of the deviance.
 
-    The Hessian of the profiled deviance is a central difference of the exact gradient (two per free entry of
-    θ); the curvature in σ² that profiling removed is put back. Rows and columns of `held` entries are zero.
+    The curvature in σ² that profiling removed is put back into the Hessian of the profiled deviance. Rows and
+    columns of `held` entries are zero.
 
     Parameters
     ----------
     likelihood : ProfiledLikelihood
     at : Evaluation
         At the optimum.
-    size, held : ndarray (m,)
-        Natural size of θ; entries that do not move (see `at_boundary`).
+    held : ndarray of bool (m,)
+        Entries that do not move (see `at_boundary`).
     """
     m, free = at.theta.size, np.flatnonzero(~held)
     hessian = np.zeros((m + 1, m + 1))
-    for p in free:
-        step = np.zeros(m)
-        step[p] = STEP * max(size[p], abs(at.theta[p]))
-        ahead, behind = (likelihood.derivatives(likelihood.evaluate(at.theta + s)).gradient for s in (step, -step))
-        hessian[p, free] = (ahead - behind)[free] / (2.0 * step[p])
+    exact = likelihood.hessian(at, likelihood.derivatives(at))
+    hessian[np.ix_(free, free)] = exact[np.ix_(free, free)]
     mixed = -_residual_gradient(likelihood.map, at)[free] / at.scale  # of the deviance in θ and log σ²
     hessian[free, m] = hessian[m, free] = mixed
     hessian[np.ix_(free, free)] += np.outer(mixed, mixed) / likelihood.n_effective
@@ -105,7 +101,7 @@ def correlations(map_, theta, scale) -> tuple[np.ndarray, np.ndarray]:
     return values, jacobian
 
 
-def standard_errors(likelihood, at, size) -> tuple[np.ndarray, np.ndarray]:
+def standard_errors(likelihood, at) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard errors of `covariances` and of `correlations`, (m+1,) each.
 
     Delta method on the inverse of the observed information; a singular λ_k is held where it is and has NaN, as have
@@ -116,12 +112,10 @@ def standard_errors(likelihood, at, size) -> tuple[np.ndarray, np.ndarray]:
     likelihood : ProfiledLikelihood
     at : Evaluation
         At the optimum.
-    size : ndarray (m,)
-        Natural size of θ.
     """
-    held = at_boundary(likelihood.map, at.theta, size)
+    held = at_boundary(likelihood.map, at.theta, likelihood.theta_scale)
     free = np.append(~held, True)
-    covariance = _inverse(information(likelihood, at, size, held)[np.ix_(free, free)])
+    covariance = inverse_information(information(likelihood, at, held)[np.ix_(free, free)])
     errors = []
     for parameters in (covariances, correlations):
         _, jacobian = parameters(likelihood.map, at.theta, at.scale)
@@ -132,7 +126,7 @@ def standard_errors(likelihood, at, size) -> tuple[np.ndarray, np.ndarray]:
     return tuple(errors)
 
 
-def _inverse(matrix):
+def inverse_information(matrix):
     """Return the inverse of a positive-definite matrix whatever the units of its rows; NaN if it is not one."""
     diagonal = np.diag(matrix)
     if not (diagonal > 0).all():

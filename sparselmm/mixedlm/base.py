@@ -1,0 +1,321 @@
+"""GroupedModel: data and formulas of the classical interface as arrays, groups, terms and names."""
+
+from __future__ import annotations
+
+import warnings
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from ..crossproducts import CrossProducts, full_rank_basis
+from ..errors import DataError
+from ..model import caller_variables
+from ..terms import RandomTerm
+from ..threads import single_threaded
+from .design import Grouping, VCSpec, components_of, spec_of
+from .likelihood import CovarianceLikelihood
+from .params import tril_of
+
+ALLOWED = ("missing_idx", "model_spec", "formula")
+MISSING = ("none", "drop", "raise")
+
+
+class GroupedModel:
+    """The data of a model with disjoint groups; see `MixedLM`."""
+
+    def __init__(self, endog, exog, groups, exog_re=None, exog_vc=None, use_sqrt=True, missing="none", **kwargs):
+        _check_keywords(kwargs)
+        if isinstance(exog_vc, dict):
+            message = "Using deprecated variance components format: give a VCSpec."
+            warnings.warn(message, FutureWarning, stacklevel=2)
+            exog_vc = VCSpec.from_dict(exog_vc)
+        frames = [part for part in (endog, exog) if isinstance(part, (pd.Series, pd.DataFrame))]
+        endog_name, exog_names, re_names = (_names(part) for part in (endog, exog, exog_re))
+        arrays = {"endog": _array(endog, "endog").ravel(), "exog": _columns(_array(exog, "exog"))}
+        arrays["groups"] = np.asarray(groups)
+        if exog_re is not None:
+            arrays["exog_re"] = _columns(_array(exog_re, "exog_re"))
+        kept = _complete(arrays, missing)
+        if exog_vc is not None and not kept.all():
+            raise DataError("Rows with missing values cannot be dropped from exog_vc. Drop them before.")
+        arrays = {name: values[kept] for name, values in arrays.items()}
+        components = [] if exog_vc is None else components_of(exog_vc, Grouping(arrays["groups"]))
+        default = exog_re is None and not components
+        if default:
+            arrays["exog_re"], re_names = np.ones((kept.sum(), 1)), ["Group Var"]
+        self.exog_names = exog_names or _default_names(arrays["exog"])
+        self._set_up(arrays["endog"], arrays["exog"], arrays["groups"], arrays.get("exog_re"), components, use_sqrt)
+        index = frames[0].index[kept] if frames else None
+        re_names = re_names or [f"x_re{i + 1}" for i in range(self.k_re)]
+        full = ["Group Var"] if default else None  # the classical name, of the effect and of its variance
+        self._set_names((endog_name or ["y"])[0], re_names, index, full)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula,
+        data,
+        re_formula=None,
+        vc_formula=None,
+        subset=None,
+        use_sparse=False,
+        missing="none",
+        *args,
+        **kwargs,
+    ) -> GroupedModel:
+        """Return the model of formulas on a data frame.
+
+        Parameters
+        ----------
+        formula : str
+            Response and fixed effects.
+        data : DataFrame
+            pandas, polars, Arrow, or a dictionary of columns.
+        re_formula : str, optional
+            Columns with correlated random effects. Default: a random intercept, if there is no `vc_formula`.
+        vc_formula : dict of str to str, optional
+            Name to formula of each variance component: its columns within every group have independent coefficients
+            with a common variance.
+        subset : array_like, optional
+            Mask or index labels of the rows to use.
+        use_sparse : bool
+            Whether `exog_vc` shows sparse designs. The computation always is.
+        missing : {"none", "drop"}
+            What to do with rows that have missing values: an error, or leave them out.
+        groups : str or array_like
+            Column or labels of the groups; required.
+        eval_env : int or mapping, optional
+            Variables that formulas may use: the caller's (0, default), none (-1), or a mapping.
+
+        Raises
+        ------
+        DataError, FormulaError
+        """
+        if "groups" not in kwargs:
+            raise AttributeError("'groups' is a required keyword argument in MixedLM.from_formula")
+        groups, environment = kwargs.pop("groups"), kwargs.pop("eval_env", None)
+        use_sqrt = kwargs.pop("use_sqrt", True)
+        _check_keywords(kwargs)
+        context = _context(environment)
+        from .frame import build_design  # brings formulaic, which array models do without
+
+        if missing not in MISSING:
+            raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
+        design = build_design(formula, data, groups, re_formula, vc_formula, subset, missing, context)
+        exog_re, group_name = design.exog_re, groups if isinstance(groups, str) else "Group"
+        if exog_re is None and not design.components:
+            exog_re = pd.DataFrame({group_name: np.ones(len(design.endog))})
+        self = object.__new__(cls)
+        arrays = design.endog.to_numpy(), design.exog.to_numpy(), design.groups
+        re_values = None if exog_re is None else exog_re.to_numpy()
+        self.exog_names = list(design.exog.columns)
+        self._set_up(*arrays, re_values, design.components, use_sqrt)
+        re_names = [] if exog_re is None else list(exog_re.columns)
+        self._set_names(design.endog.name, re_names, design.endog.index)
+        self.formula, self._columns, self._sparse_spec = formula, design.columns, use_sparse
+        self._group_name = group_name
+        self.data.frame = data
+        return self
+
+    @single_threaded
+    def _set_up(self, endog, exog, groups, exog_re, components, use_sqrt):
+        """Take the arrays, and their cross-products."""
+        self.endog, self.exog, self.groups, self.exog_re = endog, exog, groups, exog_re
+        self.use_sqrt, self.reml, self.fe_pen, self.cov_pen = use_sqrt, True, None, None
+        self.formula, self._columns, self._sparse_spec, self._group_name = None, None, False, "Group"
+        self._grouping, self._components = Grouping(groups), list(components)
+        self.nobs = self.n_totobs = endog.size
+        self.k_fe, self.k_re = exog.shape[1], 0 if exog_re is None else exog_re.shape[1]
+        self.k_re2, self.k_vc = self.k_re * (self.k_re + 1) // 2, len(components)
+        self.k_params = self.k_fe + self.k_re2
+        self.n_groups = len(self._grouping)
+        terms, owner = [], []
+        if self.k_re:
+            terms.append(RandomTerm(self._grouping.codes, exog_re, "groups"))
+            owner.append(np.repeat(np.arange(self.n_groups), self.k_re))
+        self._terms = terms + [component.term for component in components]
+        self._owner = np.concatenate([*owner, *(component.owner for component in components)])  # group of a column of Z
+        kept, basis = full_rank_basis(exog)
+        if len(kept) < self.k_fe:
+            names = ", ".join(name for i, name in enumerate(self.exog_names) if i not in kept)
+            raise DataError(f"The fixed-effects columns {names} depend linearly on the others. Leave them out.")
+        self._cross = CrossProducts.from_arrays(endog, exog, self._terms, basis=basis)
+        if self._cross.yy <= endog.size * (200 * np.finfo(float).eps * np.abs(endog).max()) ** 2:
+            raise DataError("The response is constant or an exact linear function of the fixed effects.")
+        self._current = None
+
+    def _set_names(self, endog_name, re_names, index, full=None):
+        """Take the names of the columns and the row labels (None: results are arrays); name the parameters."""
+        self.endog_names, self._index = endog_name, index
+        if full is None:
+            pairs = tril_of(self.k_re)
+            names = [(re_names[j], re_names[i]) for i, j in pairs]
+            full = [f"{a} Var" if i == j else f"{a} x {b} Cov" for (i, j), (a, b) in zip(pairs, names, strict=True)]
+        vc_names = [component.name for component in self._components]
+        self.data = SimpleNamespace(
+            param_names=[*self.exog_names, *full, *(f"{name} Var" for name in vc_names)],
+            exog_re_names=list(re_names),
+            exog_re_names_full=full,
+            vcomp_names=vc_names,
+            xnames=self.exog_names,
+            ynames=endog_name,
+            frame=None,
+        )
+
+    def _reordered(self, order):
+        """Return the model with its random effects in another order, packed by square roots."""
+        other = copy(self)
+        exog_re = None if self.exog_re is None else self.exog_re[:, order]
+        other._set_up(self.endog, self.exog, self.groups, exog_re, self._components, True)
+        return other
+
+    def _with_response(self, endog):
+        """Return the model with another response; the new one takes the engine over from this one."""
+        other, cross = copy(self), self._cross
+        X = self.exog @ cross.basis
+        center = np.linalg.solve(cross.XX, X.T @ endog) if self.k_fe else np.zeros(0)
+        residual = endog - X @ center
+        Zy = np.concatenate([term.Z.T @ residual for term in self._terms])
+        other.endog = endog
+        other._cross = replace(cross, Xy=X.T @ residual, yy=float(residual @ residual), Zy=Zy, center=center)
+        if self._current is not None:
+            current = self._current
+            other._current = CovarianceLikelihood(other._cross, self._owner, current.reml, current.profiled.engine)
+        self._current = None
+        return other
+
+    def _predict(self, beta, exog, transform):
+        """Return Xβ for the data of the model or new ones, through the formula if there is one."""
+        if exog is None:
+            return np.dot(self.exog, beta)
+        return predicted(self._columns if transform else None, beta, exog)
+
+    @cached_property
+    def _effect_names(self) -> np.ndarray:
+        """Names of the random columns within their group, (q,)."""
+        names = [np.tile(np.array(self.data.exog_re_names, dtype=object), self.n_groups)] if self.k_re else []
+        for component in self._components:
+            names.append(np.array([f"{component.name}[{label}]" for label in component.labels], dtype=object))
+        return np.concatenate(names)
+
+    def __getstate__(self):
+        """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
+        return vars(self) | {"_current": None}
+
+    @cached_property
+    def group_labels(self) -> list:
+        """Labels of the groups, sorted."""
+        return self._grouping.levels.tolist()
+
+    @cached_property
+    def row_indices(self) -> dict:
+        """Positions of the rows of every group."""
+        return dict(zip(self.group_labels, self._grouping.rows, strict=True))
+
+    @cached_property
+    def exog_vc(self) -> VCSpec:
+        """The variance components, group by group."""
+        return spec_of(self._components, self._grouping, self._sparse_spec)
+
+    @cached_property
+    def endog_li(self) -> list[np.ndarray]:
+        """Response by group."""
+        return self.group_list(self.endog)
+
+    @cached_property
+    def exog_li(self) -> list[np.ndarray]:
+        """Fixed-effects columns by group."""
+        return self.group_list(self.exog)
+
+    @cached_property
+    def exog_re_li(self) -> list[np.ndarray] | None:
+        """Random-effects columns by group."""
+        return self.group_list(self.exog_re)
+
+    @cached_property
+    def exog_re2_li(self) -> list[np.ndarray] | None:
+        """Cross-products of the random-effects columns by group."""
+        return None if self.exog_re is None else [block.T @ block for block in self.exog_re_li]
+
+    def group_list(self, array):
+        """Return an array (n, ...) split by group, None for None."""
+        return None if array is None else [np.asarray(array)[rows] for rows in self._grouping.rows]
+
+
+def _check_keywords(keywords):
+    """Raise for a keyword that no model takes."""
+    for name in keywords:
+        if name not in ALLOWED:
+            raise ValueError(f"argument {name} not permitted for MixedLM initialization")
+
+
+def _context(environment):
+    """Return the variables that formulas may use: the caller's, none, or those given."""
+    if environment is None or isinstance(environment, int):
+        return {} if environment == -1 else caller_variables()
+    return getattr(environment, "namespace", environment)
+
+
+def _array(values, name):
+    """Return values as a float array."""
+    try:
+        return np.array(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is not numeric: {error}.") from None
+
+
+def _columns(values):
+    """Return an array (n,) or (n, c) as (n, c)."""
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _names(values):
+    """Return the names of the columns of a Series, a DataFrame or a list of names; None for an array."""
+    if isinstance(values, pd.DataFrame):
+        return [str(name) for name in values.columns]
+    return [str(values.name)] if isinstance(values, pd.Series) and values.name is not None else None
+
+
+def _default_names(exog):
+    """Return const for the constant column and x1, x2, ... for the others."""
+    names = [f"x{i + 1}" for i in range(exog.shape[1])]
+    constant = np.flatnonzero(np.ptp(exog, axis=0) == 0)
+    if constant.size:
+        names = names[:-1]
+        names.insert(constant[0], "const")
+    return names
+
+
+def _complete(arrays, missing):
+    """Return the mask of the rows that are kept, (n,); raise for missing values that are not to be dropped."""
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
+    rows = {name: len(values) for name, values in arrays.items()}
+    if len(set(rows.values())) > 1:
+        raise DataError(f"The arrays differ in their numbers of rows: {rows}.")
+    bad = {name: _columns(pd.isna(values)).any(axis=1) for name, values in arrays.items()}
+    counts = ", ".join(f"{name} {mask.sum()}" for name, mask in bad.items() if mask.any())
+    if counts and missing != "drop":
+        raise DataError(f"Rows with missing values: {counts}. Use missing='drop' or fill them.")
+    for name, values in arrays.items():
+        if name != "groups" and np.isinf(values).any():
+            raise DataError(f"{name} holds infinite values. Drop those rows first.")
+    return ~np.logical_or.reduce(list(bad.values()))
+
+
+def predicted(columns, beta, exog):
+    """Return Xβ of new data (passed through the formula that `columns` holds), labelled like them."""
+    index = exog.index if isinstance(exog, (pd.Series, pd.DataFrame)) else None
+    if columns is not None:
+        from ..data import read_table
+
+        table = read_table(exog, columns.variables)
+        values, index = columns.build(table) @ beta, table.index if index is None else index
+    else:
+        exog = np.asarray(exog, dtype=float)
+        values = (exog[:, None] if exog.ndim == 1 and len(beta) == 1 else np.atleast_2d(exog)) @ beta
+    return values if index is None else pd.Series(values, index=index)

@@ -1,0 +1,41 @@
+"""The distribution of the response at given parameters, to simulate from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .params import lower_root
+
+
+class Distribution:
+    """Distribution of the response of a model; see `MixedLM.get_distribution`."""
+
+    def __init__(self, model, params, scale, exog):
+        self.model, self.scale = model, scale
+        self.exog = model.exog if exog is None else np.asarray(exog)
+        self.fe_params, self.cov_re, self.vcomp = params.fe_params, scale * params.cov_re, scale * params.vcomp
+
+    def rvs(self, n=None, rng=None, random_state=None) -> np.ndarray:
+        """Return a simulated response, (n,).
+
+        Parameters
+        ----------
+        n : int
+            Ignored; there is one value for each row of the model.
+        rng : int, array_like of int, Generator or RandomState, optional
+            Source of random numbers, or its seed. `random_state` is its former name.
+        """
+        model, rng = self.model, generator(random_state if rng is None else rng)
+        y = self.exog @ self.fe_params
+        terms = list(model._terms)
+        if model.k_re:
+            effects = rng.normal(size=(model.n_groups, model.k_re)) @ lower_root(self.cov_re).T
+            y = y + terms.pop(0).Z @ effects.ravel()
+        for term, variance in zip(terms, self.vcomp, strict=True):
+            y = y + np.sqrt(variance) * (term.Z @ rng.normal(size=term.n_effects))
+        return y + np.sqrt(self.scale) * rng.normal(size=y.size)
+
+
+def generator(rng):
+    """Return a source of random numbers, itself or from a seed."""
+    return rng if isinstance(rng, (np.random.Generator, np.random.RandomState)) else np.random.default_rng(rng)

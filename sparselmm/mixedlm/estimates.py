@@ -1,0 +1,222 @@
+"""Estimates: the parameters of a fit, their standard errors, and tests of linear hypotheses."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from ..inference.variance import inverse_information as inverse_information
+from ..threads import single_threaded
+from . import contrasts
+from .summary import two_sided
+
+
+class Estimates:
+    """What a fit says of its parameters; see `MixedLMResults`."""
+
+    use_t = False
+
+    def _series(self, values, names):
+        """Return values labelled if the data were."""
+        return np.asarray(values) if self.model._index is None else pd.Series(values, index=list(names))
+
+    def _square(self, values, names):
+        """Return a square matrix labelled if the data were."""
+        return np.asarray(values) if self.model._index is None else pd.DataFrame(values, index=names, columns=names)
+
+    @property
+    def method(self) -> str:
+        """``"REML"`` or ``"ML"``."""
+        return "REML" if self.reml else "ML"
+
+    @property
+    def params(self):
+        """Packed parameters, variances divided by the scale."""
+        return self._series(self.params_object.get_packed(use_sqrt=False, has_fe=True), self.model.data.param_names)
+
+    @property
+    def fe_params(self):
+        """Fixed effects."""
+        return self._series(self.params_object.fe_params, self.model.exog_names)
+
+    @property
+    def cov_re_unscaled(self):
+        """Covariance of the random effects divided by the scale."""
+        return self._square(self.params_object.cov_re, self.model.data.exog_re_names)
+
+    @property
+    def cov_re(self):
+        """Covariance of the random effects."""
+        return self._square(self.scale * self.params_object.cov_re, self.model.data.exog_re_names)
+
+    @property
+    def vcomp(self) -> np.ndarray:
+        """Variance components."""
+        return self.scale * self.vcomp_unscaled
+
+    def _point(self):
+        """Return the likelihood, and its point of the fit."""
+        likelihood = self.model.likelihood(self.reml)
+        return likelihood, likelihood.point(self._factors, self._beta)
+
+    @cached_property
+    @single_threaded
+    def _covariance(self):
+        """Covariance of the packed parameters: zero for what was held, NaN for what has no standard error."""
+        likelihood, point = self._point()
+        information, undefined = -likelihood.hessian(point), self._undefined.copy()
+        kept = self._free & ~undefined
+        inverse = inverse_information(information[np.ix_(kept, kept)])
+        if np.isnan(inverse).any():  # the data do not determine the variances: hold them
+            undefined[self.k_fe :] |= self._free[self.k_fe :]
+            kept &= ~undefined
+            inverse = inverse_information(information[np.ix_(kept, kept)])
+        covariance = np.zeros((kept.size, kept.size))
+        covariance[undefined] = covariance[:, undefined] = np.nan
+        covariance[np.ix_(kept, kept)] = inverse
+        return covariance
+
+    def cov_params(self, r_matrix=None, column=None, scale=None, cov_p=None, other=None):
+        """Return the covariance of the packed parameters, of some of them, or of R params.
+
+        Parameters
+        ----------
+        r_matrix : array_like (r, k), optional
+            Return R cov R', or R cov `other`'.
+        column : int or array_like, optional
+            Return the variance of one parameter, or the covariance of some.
+        scale : float, optional
+            Residual variance to use instead of the estimate.
+        cov_p : array_like (k, k), optional
+            Covariance to use.
+        """
+        covariance = self._covariance if cov_p is None else np.asarray(cov_p)
+        if scale is not None:
+            covariance = covariance * (scale / self.scale)
+        if column is not None:
+            column = np.asarray(column)
+            return covariance[column, column] if column.ndim == 0 else covariance[np.ix_(column, column)]
+        if r_matrix is not None:
+            r_matrix = np.atleast_2d(r_matrix)
+            return r_matrix @ covariance @ np.transpose(r_matrix if other is None else other)
+        return self._square(covariance, self.model.data.param_names)
+
+    @property
+    def normalized_cov_params(self) -> np.ndarray:
+        """Covariance of the packed parameters divided by the scale."""
+        return self._covariance / self.scale
+
+    @property
+    def bse(self):
+        """Standard errors of `params`."""
+        with np.errstate(invalid="ignore"):
+            return self._series(np.sqrt(np.diag(self._covariance)), self.model.data.param_names)
+
+    @property
+    def bse_fe(self):
+        """Standard errors of the fixed effects."""
+        return self._series(np.asarray(self.bse)[: self.k_fe], self.model.exog_names)
+
+    @cached_property
+    @single_threaded
+    def _natural_errors(self):
+        """Standard errors of the variance parameters in natural units, from the joint information with log σ².
+
+        With c = b/(2σ²), b_p = w'D_pw, the information is [[H + 2cc'/N, c], [c', N/2]], H that of the profiled
+        likelihood; an entry of Ψ and σ² = e^s make the natural parameter σ²ψ.
+        """
+        likelihood, point = self._point()
+        undefined = np.isnan(np.diag(self._covariance))[self.k_fe :]
+        kept = self._free[self.k_fe :] & ~undefined
+        psi = self.params_object.get_packed(use_sqrt=False)[kept]
+        V = self._covariance[self.k_fe :, self.k_fe :][np.ix_(kept, kept)]
+        c = likelihood.quadratic_sums(likelihood.residual_effects(point))[kept] / (2.0 * self.scale)
+        with_scale = -V @ c * 2.0 / likelihood.N
+        variance_scale = 2.0 / likelihood.N - c @ with_scale * 2.0 / likelihood.N
+        errors = np.where(undefined, np.nan, 0.0)
+        with np.errstate(invalid="ignore"):
+            errors[kept] = self.scale * np.sqrt(np.diag(V) + 2.0 * psi * with_scale + psi**2 * variance_scale)
+        return errors
+
+    @property
+    def bse_re(self):
+        """Standard errors of the entries of `cov_re` and of `vcomp`, in natural units."""
+        return self._series(self._natural_errors, self.model.data.param_names[self.k_fe :])
+
+    @property
+    def tvalues(self):
+        """`params` over `bse`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.params / self.bse
+
+    @property
+    def pvalues(self):
+        """Two-sided p-values of `tvalues` from the normal distribution."""
+        return self._series(two_sided(np.asarray(self.tvalues)), self.model.data.param_names)
+
+    def conf_int(self, alpha=0.05):
+        """Return Wald intervals of `params`, (k, 2)."""
+        margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * np.asarray(self.bse)
+        params = np.asarray(self.params)
+        limits = np.column_stack([params - margin, params + margin])
+        return limits if self.model._index is None else pd.DataFrame(limits, index=self.model.data.param_names)
+
+    def _information_criterion(self, weight):
+        """Return -2 llf plus a weight per parameter, NaN under REML."""
+        return np.nan if self.reml else -2.0 * self.llf + weight * (self._free.sum() + 1)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion; NaN under REML."""
+        return self._information_criterion(2.0)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion; NaN under REML."""
+        return self._information_criterion(np.log(self.nobs))
+
+    def t_test(self, r_matrix, use_t=None):
+        """Return a z test (t test, if `use_t`) of each linear hypothesis on the fixed effects.
+
+        Parameters
+        ----------
+        r_matrix : str, array_like (r, k_fe), or tuple (R, r)
+            Such as ``"x = 0, a = b"``.
+        """
+        R, r = contrasts.constraints(r_matrix, self.model.exog_names)
+        if R.shape[1] != self.k_fe:
+            raise ValueError(f"r_matrix for t-test should have {self.k_fe} columns")
+        effect, cov = R @ self.params_object.fe_params, R @ self._covariance[: self.k_fe, : self.k_fe] @ R.T
+        return contrasts.t_result(effect, r, np.sqrt(np.diag(cov)), bool(use_t), self.df_resid)
+
+    def wald_test(self, r_matrix, cov_p=None, use_f=None, scalar=True):
+        """Return the joint test of linear hypotheses on the parameters.
+
+        Parameters
+        ----------
+        r_matrix : str, array_like (r, k_fe) or (r, k), or tuple (R, r)
+        cov_p : array_like (k, k), optional
+            Covariance of the parameters to use.
+        use_f : bool
+            Whether to use the F distribution instead of the chi-squared.
+        scalar : bool
+            Whether the statistic is a number instead of a (1, 1) array.
+        """
+        R, r = contrasts.constraints(r_matrix, self.model.data.param_names)
+        if R.shape[1] == self.k_fe:
+            R = np.column_stack([R, np.zeros((len(R), self.k_re2 + self.k_vc))])
+        used = np.flatnonzero(R.any(axis=0))
+        params = np.asarray(self.params)[used]
+        covariance = self._covariance if cov_p is None else np.asarray(cov_p)
+        cov = R[:, used] @ covariance[np.ix_(used, used)] @ R[:, used].T
+        difference = R[:, used] @ params - r
+        statistic = float(difference @ np.linalg.pinv(cov) @ difference)
+        rank = int(np.linalg.matrix_rank(cov))
+        return contrasts.wald_result(statistic if scalar else np.array([[statistic]]), rank, use_f, self.df_resid)
+
+    def f_test(self, r_matrix, cov_p=None):
+        """Return the joint F test of linear hypotheses."""
+        return self.wald_test(r_matrix, cov_p=cov_p, use_f=True)

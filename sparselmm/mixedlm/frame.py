@@ -1,0 +1,186 @@
+"""From formulas and a data frame to the arrays and variance components of the classical interface."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from formulaic.transforms.contrasts import (
+    DiffContrasts,
+    HelmertContrasts,
+    PolyContrasts,
+    SumContrasts,
+    TreatmentContrasts,
+)
+
+from ..columns import Columns, Expression, resolve
+from ..data import Table, column_names, read_table
+from ..errors import DataError, FormulaError
+from ..formula import column_name, formula_terms, numeric_candidates, quoted, spelled
+from ..terms import factorize
+from .design import Component, Grouping, matrix_component, nested_component, slopes_component
+
+PATSY_NAMES = {
+    "Treatment": lambda reference=None: (
+        TreatmentContrasts() if reference is None else TreatmentContrasts(base=reference)
+    ),
+    "Sum": SumContrasts,
+    "Poly": PolyContrasts,
+    "Helmert": HelmertContrasts,
+    "Diff": DiffContrasts,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaDesign:
+    """The evaluated formulas of a model; `columns` builds the fixed columns again from new data."""
+
+    endog: pd.Series
+    exog: pd.DataFrame
+    groups: np.ndarray
+    exog_re: pd.DataFrame | None
+    components: list[Component]
+    columns: Columns
+
+
+def build_design(formula, data, groups, re_formula, vc_formula, subset, missing, context) -> FormulaDesign:
+    """Return the design of the formulas on any data frame; parameters as in `MixedLM.from_formula`."""
+    left, tilde, right = formula.partition("~")
+    if not tilde or not left.strip():
+        raise FormulaError(f"The formula {formula!r} has no response: write 'y ~ x'.")
+    vc_formula = dict(sorted((vc_formula or {}).items()))
+    texts = [f"0 + {left}", right, *([] if re_formula is None else [re_formula]), *vc_formula.values()]
+    texts = [text.strip() or "1" for text in texts]
+    names, scope = resolve(texts, column_names(data), {**PATSY_NAMES, **context}, None)
+    by_name = isinstance(groups, str)
+    table = read_table(data, sorted({*names, groups}) if by_name else names)
+    labels = None if by_name else np.asarray(groups)
+    table, labels = _complete(*_subset(table, labels, subset), missing)
+    table = replace(table, columns={name: _used(values) for name, values in table.columns.items()})
+    grouping_labels = np.asarray(table.columns[groups]) if by_name else labels
+
+    response, y = Columns.fit(texts[0], table, scope)
+    if len(response.names) != 1:
+        raise FormulaError(f"The response {left.strip()!r} has {len(response.names)} columns; a model has one.")
+    columns, X = Columns.fit(texts[1], table, scope)
+    exog_re = None
+    if re_formula is not None:
+        effects, values = Columns.fit(texts[2], table, scope)
+        group_name = groups if by_name else "Group"
+        exog_re = pd.DataFrame(values, columns=[name.replace("Intercept", group_name) for name in effects.names])
+    grouping = Grouping(grouping_labels) if vc_formula else None
+    components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
+    endog = pd.Series(y[:, 0], index=table.index, name=response.names[0])
+    exog = pd.DataFrame(X, index=table.index, columns=list(columns.names))
+    return FormulaDesign(endog, exog, grouping_labels, exog_re, components, columns)
+
+
+def _subset(table, labels, subset):
+    """Return the rows of the table, and of an array of groups, that `subset` selects: a mask or labels of the index."""
+    if labels is not None and len(labels) != len(table):
+        raise DataError(f"groups has {len(labels)} values for {len(table)} rows of data. Give one per row.")
+    if subset is None:
+        return table, labels
+    positions = pd.Series(np.arange(len(table)), index=table.index).loc[subset].to_numpy()
+    return _rows(table, positions), None if labels is None else labels[positions]
+
+
+def _rows(table, positions) -> Table:
+    """Return some rows of a table."""
+    parts = ({name: values[positions] for name, values in part.items()} for part in (table.columns, table.missing))
+    return Table(*parts, table.index[positions])
+
+
+def _complete(table, labels, missing):
+    """Return the rows without missing values, or raise if there are some and they are not to be dropped."""
+    masks = dict(table.missing)
+    if labels is not None and pd.isna(labels).any():
+        masks["groups"] = pd.isna(labels)
+    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    if not masks:
+        return Table(table.columns, {}, table.index), labels
+    if missing != "drop":
+        counts = ", ".join(f"{name!r} {mask.sum()}" for name, mask in masks.items())
+        raise DataError(f"Rows with missing values, by column: {counts}. Use missing='drop' or fill them.")
+    kept = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
+    if not kept.size:
+        raise DataError("Every row has a missing value in a column of the formulas.")
+    return replace(_rows(table, kept), missing={}), None if labels is None else labels[kept]
+
+
+def _used(values):
+    """Return a Categorical without the categories that do not occur, any other column as it is."""
+    return values.remove_unused_categories() if isinstance(values, pd.Categorical) else values
+
+
+def _component(name, text, table, scope, grouping) -> Component:
+    """Return a variance component; its formula is evaluated within every group, as the classical interface does."""
+    text = text.strip() or "1"
+    candidates = numeric_candidates(text)
+    if candidates and all(column is None or table.columns[column].dtype.kind in "iuf" for column in candidates):
+        columns, values = Columns.fit(text, table, scope)
+        component = slopes_component(name, grouping, values, np.array(columns.names, dtype=object))
+        single = "1" if candidates == (None,) else f"0 + {columns.names[0]}"
+        return replace(component, bar=(single, None)) if len(candidates) == 1 else component
+    found = _single_factor(text, table)
+    if found is None:
+        return _evaluated_by_group(name, text, table, scope, grouping)
+    column, title, slope = found
+    codes, levels = factorize(table.columns[column], column)
+    suffix = "" if slope is None else f":{slope}"
+    labels = np.array([f"{title}[{level}]{suffix}" for level in levels], dtype=object)
+    values = None if slope is None else Expression.on(quoted(slope), table, scope).numbers(table)
+    bar = ("1" if slope is None else f"0 + {slope}", column)
+    return replace(nested_component(name, grouping, codes, labels, values), bar=bar)
+
+
+def _single_factor(text, table):
+    """Return (column, title, slope) of a formula ``0 + C(column)`` or ``0 + C(column):slope``; None for any other."""
+    terms = list(formula_terms(text))
+    if len(terms) != 1 or not 1 <= len(terms[0].factors) <= 2:
+        return None
+    factor, slope = None, None
+    for part in terms[0].factors:
+        column = column_name(spelled(part))
+        title = column if column is not None else part.expr
+        column = _inside_C(part.expr) if column is None else column
+        if column not in table.columns:
+            return None
+        if title == column and table.columns[column].dtype.kind in "iuf" and slope is None:
+            slope = column
+        elif factor is None and (title != column or table.columns[column].dtype.kind not in "iuf"):
+            factor = column, title
+        else:
+            return None
+    return None if factor is None else (*factor, slope)
+
+
+def _inside_C(expression):
+    """Return the name in an expression ``C(name)``, None for any other."""
+    try:
+        call = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        return None
+    plain = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"
+    if plain and len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
+        return call.args[0].id
+    return None
+
+
+def _evaluated_by_group(name, text, table, scope, grouping):
+    """Return the component of any formula, evaluated on one group after the other."""
+    blocks, labels = [], []
+    for rows in grouping.rows:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a factor with one level in a group is no news
+            columns, values = Columns.fit(text, _rows(table, rows), replace(scope, memory={}))
+        blocks.append(sp.csr_array(values))
+        labels += columns.names
+    widths = [block.shape[1] for block in blocks]
+    Z = sp.block_diag(blocks, format="csr")[np.argsort(np.concatenate(grouping.rows))]
+    owner = np.repeat(np.arange(len(grouping)), widths)
+    return matrix_component(name, Z, owner, np.array(labels, dtype=object))

@@ -1,0 +1,138 @@
+"""The classical summary: two tables of texts, printed and as HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from math import erfc, sqrt
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The classical summary table; prints as text and shows as HTML in a notebook.
+
+    Attributes
+    ----------
+    title : str
+    facts : list of (str, str)
+        Name and text of every fact on the model.
+    header : tuple of str
+        Columns of the table of parameters, after their names.
+    rows : list of tuple of str
+        Name and texts of every parameter.
+    """
+
+    title: str
+    facts: list[tuple[str, str]]
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    @property
+    def tables(self) -> list[pd.DataFrame]:
+        """The two tables of texts: facts in four columns, and parameters."""
+        texts = [texts for _, *texts in self.rows]
+        return [
+            pd.DataFrame(self._fact_rows()),
+            pd.DataFrame(texts, index=[name for name, *_ in self.rows], columns=self.header),
+        ]
+
+    def _fact_rows(self):
+        """Return the facts in two pairs of columns."""
+        half = -(-len(self.facts) // 2)
+        right = [*self.facts[half:], ("", "")][:half]
+        return [(*a, *b) for a, b in zip(self.facts[:half], right, strict=True)]
+
+    def as_text(self) -> str:
+        """Return the summary as text."""
+        facts = self._fact_rows()
+        table = [("", *self.header), *self.rows]
+        widest = max(_length(facts), _length(table))
+        top = _lines(facts, widest, str.ljust, len(facts[0]) - 1)
+        bottom = _lines(table, widest, str.rjust, len(table[0]) - 2, str.center)
+        rule = "-" * len(bottom[-1])
+        lines = ["=" * widest, *top, rule, bottom[0], rule, *bottom[1:], "=" * widest]
+        indent = " " * int(widest / 2 - len(self.title) / 2)
+        return "\n".join([indent + self.title, *lines, ""])
+
+    def as_html(self) -> str:
+        """Return the summary as HTML tables."""
+        cells = [f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in self.facts]
+        head = "".join(f"<th>{escape(text)}</th>" for text in ("", *self.header))
+        body = [
+            f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>"
+            for name, *texts in self.rows
+        ]
+        facts = "\n".join(cells)
+        return (
+            f"<table>\n<caption>{escape(self.title)}</caption>\n{facts}\n</table>\n<table>\n<thead><tr>{head}</tr>"
+            f"</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    __repr__ = __str__
+
+
+def _length(rows):
+    """Return the length of the lines of a table, one space between columns."""
+    return sum(max(map(len, column)) for column in zip(*rows, strict=True)) + len(rows[0]) - 1
+
+
+def _lines(rows, widest, justify, gaps, justify_header=None):
+    """Return the lines of a table, `gaps` of them widened towards the widest table as in the classical layout."""
+    space, first = divmod(widest - _length(rows), gaps)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[0] += first
+    separator, lines = " " * (space + 1), []
+    for number, row in enumerate(rows):
+        pad = justify_header if justify_header and number == 0 else justify
+        cells = [pad(cell, width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append(separator.join([row[0].ljust(widths[0]), *cells]))
+    return lines
+
+
+def two_sided(z) -> np.ndarray:
+    """Return two-sided p-values of normal statistics."""
+    return np.array([erfc(abs(value) / sqrt(2.0)) for value in z])
+
+
+def summary_of(fit, yname, xname_fe, xname_re, title, alpha) -> Summary:
+    """Return the summary of a fit; see `MixedLMResults.summary`."""
+    data, k_fe, sizes = fit.model.data, fit.k_fe, fit.group_sizes
+    names = list(data.param_names)
+    for given, part, what in ((xname_fe, slice(k_fe), "xname_fe"), (xname_re, slice(k_fe, None), "xname_re")):
+        if given is not None:
+            if len(given) != len(names[part]):
+                raise ValueError(f"{what} should be a list of length {len(names[part])}")
+            names[part] = given
+    facts = {
+        "Model:": "MixedLM",
+        "No. Observations:": str(fit.nobs),
+        "No. Groups:": str(len(sizes)),
+        "Min. group size:": f"{sizes.min()}",
+        "Max. group size:": f"{sizes.max()}",
+        "Mean group size:": f"{sizes.mean():.1f}",
+        "Dependent Variable:": fit.model.endog_names if yname is None else yname,
+        "Method:": fit.method,
+        "Scale:": f"{fit.scale:.4f}",
+        "Log-Likelihood:": f"{fit.llf:.4f}",
+        "Converged:": "Yes" if fit.converged else "No",
+    }
+    header = ("Coef.", "Std.Err.", "z", "P>|z|", f"[{alpha / 2}", f"{1 - alpha / 2}]")
+    table = np.full((len(names), 6), np.nan)
+    beta, errors = fit.params_object.fe_params, np.asarray(fit.bse_fe)
+    z, margin = beta / errors, NormalDist().inv_cdf(1.0 - alpha / 2.0) * errors
+    table[:k_fe] = np.column_stack([beta, errors, z, two_sided(z), beta - margin, beta + margin])
+    table[k_fe:, 0] = fit.scale * fit.params_object.get_packed(use_sqrt=False)
+    table[k_fe:, 1] = np.asarray(fit.bse_re)
+    texts = [[f"{value:.3f}" if np.isfinite(value) else "" for value in row] for row in table]
+    rows = [(str(name), *row) for name, row in zip(names, texts, strict=True)]
+    return Summary("Mixed Linear Model Regression Results" if title is None else title, [*facts.items()], header, rows)
