@@ -43,7 +43,7 @@ def resolve(
 ) -> tuple[list[str], Scope]:
     """Return the columns that the texts of a formula use, and the Scope of everything else they look up."""
     needed, optional = (set().union(*names) for names in zip(*map(lookups, texts), strict=True))
-    context = {**R_NAMES, **(context or {})}
+    context = {**(context or {}), **R_NAMES}
     columns, namespace = [], {}
     for name in sorted(needed | optional):
         if name in available:

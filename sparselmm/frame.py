@@ -267,6 +267,9 @@ def _argument(value, name: str, table: Table, scope: Scope) -> tuple[Table, Expr
 
 def _with_array(table: Table, name: str, value) -> Table:
     """Return the table with an array as one more column."""
+    index = getattr(value, "index", None)
+    if isinstance(index, pd.Index) and not index.equals(table.index):
+        raise DataError(f"{name} has another index than the data. Give a column of the data, or an array.")
     values, missing = plain(value, name)
     if len(values) != len(table):
         raise DataError(f"{name} has {len(values)} values for {len(table)} rows of data. Give one per row.")

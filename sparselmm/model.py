@@ -105,7 +105,7 @@ class LinearMixedModel:
     ----------
     endog, exog, exog_names, endog_name, terms, weights, offset : as above, X of full rank
     dropped : list of str
-        Names of the fixed-effects columns that depend on the others.
+        Names of the fixed-effects columns that depend on the others; `kept` are the positions of those that do not.
     formula : str or None
 
     Raises
@@ -119,11 +119,16 @@ class LinearMixedModel:
     """
 
     def __init__(self, endog, exog, terms, *, weights=None, offset=None, exog_names=None, endog_name=None):
-        if exog_names is None:
-            exog_names = list(map(str, exog.columns)) if isinstance(exog, pd.DataFrame) else None
+        terms = [terms] if isinstance(terms, RandomTerm) else terms
+        if not all(isinstance(term, RandomTerm) for term in terms):
+            raise DataError("terms must be RandomTerms: wrap the labels of a grouping factor as RandomTerm(groups).")
+        if exog_names is None and hasattr(exog, "columns"):
+            exog_names = [str(name) for name in exog.columns]
         if endog_name is None:
             endog_name = getattr(endog, "name", None) or "y"
-        self.index = endog.index if isinstance(endog, pd.Series) else None
+        labelled = {"exog": exog, "weights": weights, "offset": offset} | {t.name: t for t in terms}
+        self.index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
+        _check_labels(self.index, labelled)
         endog, exog = _array(endog, 1, "endog"), _array(exog, 2, "exog")
         self._set_up(endog, exog, terms, weights, offset, exog_names, str(endog_name))
         self.formula = self.design = None
@@ -163,12 +168,12 @@ class LinearMixedModel:
         n = endog.size
         weights = None if weights is None else _array(weights, 1, "weights")
         offset = None if offset is None else _array(offset, 1, "offset")
-        terms = [terms] if isinstance(terms, RandomTerm) else list(terms)
         names = unique_names([term.name for term in terms])
         terms = [term.renamed(name) for term, name in zip(terms, names, strict=True)]
         _check(endog, exog, terms, weights, offset, endog_name)
 
         kept, basis = full_rank_basis(exog, weights)
+        self.kept = kept
         self.dropped = [name for i, name in enumerate(exog_names) if i not in set(kept)]
         if self.dropped:
             warnings.warn(
@@ -242,6 +247,8 @@ class LinearMixedModel:
         ConvergenceWarning
             If the optimum could not be certified.
         """
+        if not isinstance(reml, (bool, np.bool_)):
+            raise ValueError(f"reml must be True (REML) or False (maximum likelihood), not {reml!r}.")
         likelihood = self.likelihood(reml, engine)
         scale = likelihood.theta_scale
         if start is None:
@@ -249,6 +256,8 @@ class LinearMixedModel:
         start = np.asarray(start, dtype=float)
         if start.shape != scale.shape:
             raise ValueError(f"start has shape {start.shape}; this model has {scale.size} entries of theta.")
+        if not np.isfinite(start).all():
+            raise ValueError("start holds missing or infinite values.")
         record, evaluation = minimize(likelihood, start, scale, tolerance, max_evaluations)
         if not record.converged:
             warnings.warn(record.message, ConvergenceWarning, stacklevel=3)
@@ -261,6 +270,18 @@ def caller_variables() -> ChainMap:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         frame = frame.f_back
     return ChainMap(frame.f_locals, frame.f_globals)
+
+
+def _check_labels(index, labelled):
+    """Raise a DataError if a pandas object is labelled otherwise than the response: nothing is aligned here."""
+    for name, values in labelled.items():
+        other = getattr(values, "index", None)
+        both = isinstance(index, pd.Index) and isinstance(other, pd.Index)
+        if both and len(other) == len(index) and not other.equals(index):
+            raise DataError(
+                f"{name} has another index than the response. Rows are matched by position: put them in the same "
+                "order and give both the same index, or pass arrays."
+            )
 
 
 def _array(values, ndim, name):

@@ -13,11 +13,11 @@ SHOWN = 5  # labels named in an error
 def linear_predictor(fit, terms) -> np.ndarray:
     """Return Xβ plus the offset plus the random effects of the given terms, (n,), for the rows of the fit."""
     model = fit.model
-    values = model.exog @ fit.params.to_numpy()
+    values = model.exog @ fit.beta
     if model.offset is not None:
         values += model.offset
     for term in terms:
-        effects = fit.random_effects[term.name].to_numpy()
+        effects = fit.modes[term.name]
         if term.matrix is None:
             values += _random_part(term.codes, term.values, effects)
         else:
@@ -39,13 +39,12 @@ def predict(fit, new=None, random=True, new_levels="raise", offset=None) -> pd.S
         )
     spec = model.design.spec
     exog, parts, index, offset = spec.build(new, terms=chosen, offset=offset)
-    kept = [i for i, name in enumerate(model.design.exog_names) if name not in model.dropped]
-    values = exog[:, kept] @ fit.params.to_numpy()
+    values = exog[:, model.kept] @ fit.beta
     if offset is not None:
         values += offset
     for k, (codes, columns) in zip(chosen, parts, strict=True):
         term = model.terms[k]
-        values += _random_part(codes, columns, fit.random_effects[term.name].to_numpy())
+        values += _random_part(codes, columns, fit.modes[term.name])
         unknown = codes < 0
         if unknown.any():
             labels = spec.random[k][1].labels(new)
@@ -60,7 +59,7 @@ def predict(fit, new=None, random=True, new_levels="raise", offset=None) -> pd.S
 def _chosen(model, random):
     """Return the positions of the terms whose random effects are included."""
     names = [term.name for term in model.terms]
-    if isinstance(random, (bool, np.bool_)):
+    if random is None or isinstance(random, (bool, np.bool_)):
         return list(range(len(names))) if random else []
     wanted = [random] if isinstance(random, str) else list(random)
     unknown = [name for name in wanted if name not in names]

@@ -17,6 +17,20 @@ from .predict import linear_predictor, predict
 from .summary import Summary
 from .threads import single_threaded
 
+
+class labelled(cached_property):  # noqa: N801
+    """A cached table of which every access gets a shallow copy: in-place calls of the user stay the user's."""
+
+    def __set_name__(self, owner, name):
+        super().__set_name__(owner, f"_{name}")
+
+    def __get__(self, instance, owner=None):
+        value = super().__get__(instance, owner)
+        if isinstance(value, dict):
+            return {name: table.copy(deep=False) for name, table in value.items()}
+        return value.copy(deep=False) if isinstance(value, (pd.Series, pd.DataFrame)) else value
+
+
 STATE = ("model", "reml", "optimizer", "evaluation")
 
 
@@ -118,9 +132,23 @@ class LinearMixedModelResults:
         return self.deviance + self.n_parameters * float(np.log(self.nobs))
 
     @cached_property
+    def beta(self) -> np.ndarray:
+        """Fixed effects β, (p,), without labels."""
+        return _read_only(self.model.cross.to_params(self.evaluation.beta))
+
+    @cached_property
+    def modes(self) -> dict[str, np.ndarray]:
+        """Conditional modes of the random effects, (l, c) for each term, without labels."""
+        b = (self.evaluation.b[part] for part in self._map.effect_slices)
+        return {
+            term.name: _read_only(effects.reshape(term.n_levels, term.n_columns))
+            for term, effects in zip(self.model.terms, b, strict=True)
+        }
+
+    @labelled
     def fe_params(self) -> pd.Series:
         """Fixed effects β, (p,)."""
-        return self._by_column(self.model.cross.to_params(self.evaluation.beta))
+        return self._by_column(self.beta)
 
     @property
     def params(self) -> pd.Series:
@@ -138,7 +166,7 @@ class LinearMixedModelResults:
         names = self.model.exog_names
         return pd.DataFrame(self.scale * self._root @ self._root.T, index=names, columns=names)
 
-    @cached_property
+    @labelled
     def bse_fe(self) -> pd.Series:
         """Standard errors of the fixed effects, (p,)."""
         return self._by_column(self.sigma * np.sqrt(np.einsum("ij,ij->i", self._root, self._root)))
@@ -148,18 +176,20 @@ class LinearMixedModelResults:
         """Standard errors of the fixed effects, (p,): the same as `bse_fe`."""
         return self.bse_fe
 
-    @cached_property
+    @labelled
     def tvalues(self) -> pd.Series:
         """Fixed effects over their standard errors, (p,)."""
         return self._by_column(self.fe_params.to_numpy() / self.bse_fe.to_numpy())
 
-    @cached_property
+    @labelled
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of `tvalues` from the normal distribution, (p,)."""
         return self._by_column(np.array([erfc(abs(t) / sqrt(2.0)) for t in self.tvalues]))
 
     def conf_int(self, alpha=0.05) -> pd.DataFrame:
         """Return Wald intervals of level 1 - alpha from the normal distribution, (p, 2): columns lower and upper."""
+        if not 0.0 < alpha < 1.0:
+            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
         margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * self.bse_fe
         return pd.DataFrame({"lower": self.fe_params - margin, "upper": self.fe_params + margin})
 
@@ -176,9 +206,9 @@ class LinearMixedModelResults:
     @property
     def theta(self) -> np.ndarray:
         """θ, (m,): the lower triangles of the relative Cholesky factors, column after column, term after term."""
-        return self.optimizer.theta
+        return _read_only(self.optimizer.theta)
 
-    @cached_property
+    @labelled
     def cov_re(self) -> dict[str, pd.DataFrame]:
         """Covariance of the random effects of one level, σ²λλ', (c, c) for each term."""
         factors = self._map.unpack(self.theta)
@@ -187,14 +217,14 @@ class LinearMixedModelResults:
             for term, factor in zip(self.model.terms, factors, strict=True)
         }
 
-    @cached_property
+    @labelled
     def vcomp(self) -> pd.DataFrame:
         """Variances and standard deviations: columns group, name, variance and sd, the residual last."""
         rows = [(name, column, cov.loc[column, column]) for name, cov in self.cov_re.items() for column in cov]
         table = pd.DataFrame([*rows, ("Residual", "", self.scale)], columns=["group", "name", "variance"])
         return table.assign(sd=np.sqrt(table["variance"]))
 
-    @cached_property
+    @labelled
     @single_threaded
     def variance_params(self) -> pd.DataFrame:
         """Variances, covariances, standard deviations and correlations with standard errors.
@@ -204,14 +234,10 @@ class LinearMixedModelResults:
         """
         return tables.variance_params(self)
 
-    @cached_property
+    @labelled
     def random_effects(self) -> dict[str, pd.DataFrame]:
         """Conditional modes of the random effects, (l, c) for each term: levels in rows."""
-        b = (self.evaluation.b[part] for part in self._map.effect_slices)
-        return {
-            term.name: _by_level(term, effects.reshape(term.n_levels, term.n_columns))
-            for term, effects in zip(self.model.terms, b, strict=True)
-        }
+        return {term.name: _by_level(term, self.modes[term.name]) for term in self.model.terms}
 
     @cached_property
     @single_threaded
@@ -227,7 +253,7 @@ class LinearMixedModelResults:
             covariances[self.model.terms[k].name] = blocks
         return covariances
 
-    @cached_property
+    @labelled
     def random_effects_sd(self) -> dict[str, pd.DataFrame]:
         """Standard deviations of the random effects given the data, β and θ, (l, c) for each term."""
         return {
@@ -235,7 +261,7 @@ class LinearMixedModelResults:
             for term in self.model.terms
         }
 
-    @cached_property
+    @labelled
     def coefficients(self) -> dict[str, pd.DataFrame]:
         """Fixed plus random effects of every level (lme4's coef), levels in rows, for each term.
 
@@ -248,12 +274,12 @@ class LinearMixedModelResults:
             coefficients[name] = effects.reindex(columns=columns, fill_value=0.0) + fixed
         return coefficients
 
-    @cached_property
+    @labelled
     def fittedvalues(self) -> pd.Series:
         """Xβ + Zb plus the offset, (n,)."""
         return self._by_row(linear_predictor(self, self.model.terms))
 
-    @cached_property
+    @labelled
     def resid(self) -> pd.Series:
         """Response minus `fittedvalues`, (n,)."""
         return self._by_row(self.model.endog - self.fittedvalues.to_numpy())
@@ -346,5 +372,10 @@ def _by_level(term, values):
 
 def _frozen(kind, values, index, **labels):
     """Return a Series or DataFrame on read-only values."""
+    return kind(_read_only(values), index=index, copy=False, **labels)
+
+
+def _read_only(values):
+    """Return the array, made read-only."""
     values.flags.writeable = False
-    return kind(values, index=index, copy=False, **labels)
+    return values

@@ -186,7 +186,8 @@ def _notes(fit):
     for k, (name, cov) in enumerate(fit.cov_re.items()):
         if name in fit.singular_terms:
             zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))
-            notes.append(_singular_note(name, cov.columns[zero], zero.all()))
+            full = model.cross.shapes[k].structure == "unstructured"
+            notes.append(_singular_note(name, cov.columns[zero], zero.all(), full))
     if model.dropped:
         notes.append(f"Left out, as they depend linearly on the other fixed effects: {', '.join(model.dropped)}.")
     if model.design is not None and model.design.n_missing:
@@ -197,14 +198,15 @@ def _notes(fit):
     return notes
 
 
-def _singular_note(name, zero, all_zero):
+def _singular_note(name, zero, all_zero, full):
     """Return the sentence on a term with a singular covariance, `zero` the names of its columns without variance."""
     if all_zero:
         return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."
     what = ", ".join(zero) if zero.size else "a combination of the columns"
+    remedy = "remove a column of this term" + (", or its correlations with '||'." if full else ".")
     return (
         f"The fit is singular: the estimated variance of {what} of {name} is zero. The fixed effects stand; for a "
-        "simpler model remove a column of this term, or its correlations with '||'."
+        f"simpler model {remedy}"
     )
 
 

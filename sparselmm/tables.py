@@ -108,7 +108,10 @@ def _kept_rows(model, data):
     rows = model.nobs if kept is None else kept.size
     if len(data) != rows:
         raise DataError(f"The data have {len(data)} rows; the fit was given {rows}. Give the data of the fit.")
-    return data if kept is None else data[kept]
+    data = data if kept is None else data[kept]
+    if isinstance(data.index, pd.Index) and model.index is not None and not data.index.equals(model.index):
+        raise DataError("The rows of the data are not in the order of the fit. Give the data of the fit.")
+    return data
 
 
 def _model_frame(model):

@@ -57,6 +57,7 @@ class RandomTerm:
     codes: np.ndarray | None = field(init=False, default=None)
     levels: pd.Index = field(init=False, default=None)
     matrix: sp.csr_array | None = field(init=False, default=None)
+    index: pd.Index | None = field(init=False, default=None)
 
     def __post_init__(self):
         if self.name is None:
@@ -64,6 +65,7 @@ class RandomTerm:
             self._set(name="group" if name is None else str(name))
         if self.structure not in STRUCTURES:
             raise DataError(f"Term {self.name!r}: structure must be one of {STRUCTURES}, not {self.structure!r}.")
+        self._set(index=self.groups.index if isinstance(self.groups, pd.Series) else None)
         codes, levels = factorize(self.groups, self.name)
         values, columns = self.values, self.columns
         if values is None:
@@ -151,6 +153,8 @@ def factorize(groups, name="group"):
     """Return codes (n,) int32 and the Index of occurring levels, sorted (a Categorical keeps its order)."""
     if isinstance(groups, (pd.Series, pd.Index)):
         groups = groups.array
+    elif hasattr(groups, "to_numpy") and not isinstance(groups, pd.api.extensions.ExtensionArray):  # as polars'
+        groups = groups.to_numpy()
     if isinstance(groups, pd.arrays.NumpyExtensionArray) or not hasattr(groups, "dtype"):
         groups = np.asarray(groups)
     if groups.ndim != 1:

@@ -262,3 +262,38 @@ def test_random_columns_of_zeros_are_an_answer():
     data = ratings()
     fit = lmer("y ~ x + (1 | g) + (0 + z | h)", data.assign(z=0.0))
     assert fit.deviance == pytest.approx(lmer("y ~ x + (1 | g)", data).deviance, abs=1e-6)
+
+
+def test_arguments_that_mean_something_else_are_errors():
+    data = ratings()
+    with pytest.raises(ValueError, match="reml must be True"):
+        lmer(FORMULA, data, reml="ML")
+    with pytest.raises(DataError, match=r"RandomTerm\(groups\)"):
+        LinearMixedModel(data.y, data[["x"]], data.g)
+    fit = lmer(FORMULA, data)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fit.conf_int(95)
+    with pytest.raises(ValueError, match="missing or infinite"):
+        fit.model.fit(start=[np.nan, 1.0])
+
+
+def test_rows_of_pandas_objects_in_another_order_are_errors():
+    data = ratings()
+    X, turned = data[["x"]], data.iloc[::-1]
+    with pytest.raises(DataError, match="exog has another index"):
+        LinearMixedModel(data.y, turned[["x"]], [RandomTerm(data.g)])
+    with pytest.raises(DataError, match="g has another index"):
+        LinearMixedModel(data.y, X, [RandomTerm(turned.g)])
+    with pytest.raises(DataError, match="weights has another index"):
+        LinearMixedModel(data.y, X, [RandomTerm(data.g)], weights=turned.x.abs())
+    with pytest.raises(DataError, match="weights has another index"):
+        lmer(FORMULA, data, weights=turned.x.abs() + 1)
+    with pytest.raises(DataError, match="order of the fit"):
+        lmer(FORMULA, data).augment(turned)
+
+
+def test_a_constant_column_beside_the_intercept_predicts():
+    data = ratings().assign(Intercept=1.0)
+    with pytest.warns(DataWarning):
+        fit = lmer("y ~ Intercept + x + (1 | g)", data)
+    np.testing.assert_allclose(fit.predict(data), fit.fittedvalues)

@@ -262,9 +262,22 @@ def test_read_only(fit):
     with pytest.raises(AttributeError, match="read-only"):
         fit.params = 1.0
     with pytest.raises(ValueError, match="read-only"):
-        fit.params.iloc[0] = 1.0
+        fit.theta[0] = 1.0
     with pytest.raises(ValueError, match="read-only"):
         fit.random_effects_cov["Subject"][0] = 1.0
+
+
+def test_in_place_calls_of_the_user_stay_the_users(sleepstudy):
+    fit = sparselmm.lmer(SLOPES, sleepstudy)
+    names, predicted = list(fit.params.index), fit.predict(sleepstudy)
+    params, effects = fit.params, fit.random_effects["Subject"]
+    params.index = params.index[::-1]
+    effects.index = effects.index[::-1]
+    effects["new"] = 1.0
+    assert list(fit.params.index) == names
+    assert list(fit.random_effects["Subject"].columns) == ["Intercept", "Days"]
+    pd.testing.assert_series_equal(fit.predict(sleepstudy), predicted)
+    np.testing.assert_allclose(predicted, fit.fittedvalues)
 
 
 def test_outputs_do_not_depend_on_their_order(sleepstudy):
