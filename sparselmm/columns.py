@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from .caller import warn
 from .data import Table, near, plain, scattered
 from .errors import DataError, DataWarning
 from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
@@ -157,7 +158,7 @@ class Columns:
         for term, _, names in spec.structure:
             if not names:
                 message = f"{term} has one level and adds no column to '{text}'. Leave it out."
-                warnings.warn(message, DataWarning, stacklevel=2)
+                warn(message, DataWarning)
         columns = cls(text, tuple(spec.column_names), variables, scope, spec)
         return columns, columns._finite(values, table)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections import ChainMap
-
 import numpy as np
 import pandas as pd
 
+from .caller import caller_variables, warn
 from .crossproducts import CrossProducts, full_rank_basis
 from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
@@ -176,10 +173,9 @@ class LinearMixedModel:
         self.kept = kept
         self.dropped = [name for i, name in enumerate(exog_names) if i not in set(kept)]
         if self.dropped:
-            warnings.warn(
+            warn(
                 f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped.",
                 DataWarning,
-                stacklevel=5,
             )
             exog = exog[:, kept]
         if exog.shape[1] >= n:
@@ -260,16 +256,8 @@ class LinearMixedModel:
             raise ValueError("start holds missing or infinite values.")
         record, evaluation = minimize(likelihood, start, scale, tolerance, max_evaluations)
         if not record.converged:
-            warnings.warn(record.message, ConvergenceWarning, stacklevel=3)
+            warn(record.message, ConvergenceWarning)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
-
-
-def caller_variables() -> ChainMap:
-    """Return the variables of the code that called into the package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
-        frame = frame.f_back
-    return ChainMap(frame.f_locals, frame.f_globals)
 
 
 def _check_labels(index, labelled):

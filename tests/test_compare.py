@@ -70,3 +70,19 @@ def test_a_class_that_wraps_a_linear_mixed_model():
 def test_unknown_engine():
     with pytest.raises(ValueError, match="not one of auto, cholmod, dense"):
         compare_engines(crossed(4), engines=("cholmod", "gpu"))
+
+
+def test_the_classical_class_has_both_engines():
+    from sparselmm import MixedLM
+
+    data = datasets.load("sleepstudy").astype({"Subject": str})
+    model = MixedLM.from_formula("Reaction ~ Days", data, groups="Subject", re_formula="~Days")
+    table = compare_engines(model, repeats=1)
+    assert np.ptp(table["deviance"]) < 1e-8
+    fits = {engine: model.fit(engine=engine) for engine in ("cholmod", "dense")}
+    assert fits["dense"].llf == pytest.approx(fits["cholmod"].llf, abs=1e-9)
+    assert -2 * fits["dense"].llf == pytest.approx(table.loc["dense", "deviance"], abs=1e-8)
+    np.testing.assert_allclose(fits["dense"].params, fits["cholmod"].params, rtol=1e-6)
+    assert "18 groups" in model.likelihood().profiled.engine.description
+    with pytest.raises(ValueError, match="not one of"):
+        model.fit(engine="quick")

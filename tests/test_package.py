@@ -9,7 +9,7 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads"},
+    {"errors", "threads", "caller"},
     {"covariance", "terms"},
     {"crossproducts"},
     {"engines"},
@@ -103,3 +103,18 @@ def test_blas_threads_are_given_back():
     with one_blas_thread():
         assert set(counts().values()) == {1}
     assert counts() == before
+
+
+def test_warnings_point_at_the_users_line():
+    import numpy as np
+    import pytest
+
+    rng = np.random.default_rng(0)
+    data = {"y": rng.standard_normal(40), "x": np.ones(40), "g": np.arange(40) % 5}
+    with pytest.warns(sparselmm.DataWarning) as dropped:
+        sparselmm.lmer("y ~ x + (1 | g)", data)
+    assert dropped[0].filename == __file__
+    X = np.ones((40, 2))
+    with pytest.warns(sparselmm.DataWarning) as dropped:
+        sparselmm.LinearMixedModel(data["y"], X, [sparselmm.RandomTerm(data["g"])])
+    assert dropped[0].filename == __file__

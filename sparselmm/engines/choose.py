@@ -24,13 +24,18 @@ def choose_engine(cross, name="auto", terms=(), weights=None):
 
     Only "dense" looks at the `terms` and `weights` of the rows.
     """
-    if name not in ENGINES:
-        raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
+    check_name(name)
     if name == "dense":
         from .dense import DenseGroupEngine
 
         return DenseGroupEngine(cross, sp.hstack([term.Z for term in terms], format="csr"), weights)
     return schur_engine(cross)
+
+
+def check_name(name):
+    """Raise a ValueError if there is no engine of that name."""
+    if name not in ENGINES:
+        raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
 
 
 def schur_engine(cross):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -11,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from ..caller import caller_variables, warn
 from ..crossproducts import CrossProducts, full_rank_basis
 from ..errors import DataError
-from ..model import caller_variables
 from ..terms import RandomTerm
 from ..threads import single_threaded
 from .design import Grouping, VCSpec, components_of, spec_of
@@ -31,7 +30,7 @@ class GroupedModel:
         _check_keywords(kwargs)
         if isinstance(exog_vc, dict):
             message = "Using deprecated variance components format: give a VCSpec."
-            warnings.warn(message, FutureWarning, stacklevel=2)
+            warn(message, FutureWarning)
             exog_vc = VCSpec.from_dict(exog_vc)
         frames = [part for part in (endog, exog) if isinstance(part, (pd.Series, pd.DataFrame))]
         endog_name, exog_names, re_names = (_names(part) for part in (endog, exog, exog_re))
@@ -146,7 +145,7 @@ class GroupedModel:
         self._cross = CrossProducts.from_arrays(endog, exog, self._terms, basis=basis)
         if self._cross.yy <= endog.size * (200 * np.finfo(float).eps * np.abs(endog).max()) ** 2:
             raise DataError("The response is constant or an exact linear function of the fixed effects.")
-        self._current = None
+        self._current, self._engine = None, "auto"
 
     def _set_names(self, endog_name, re_names, index, full=None):
         """Take the names of the columns and the row labels (None: results are arrays); name the parameters."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
+from ..caller import warn
+from ..engines.choose import check_name, choose_engine
+from ..model import LinearMixedModel
 from ..threads import single_threaded
 from . import fitting
 from .base import GroupedModel
 from .distribution import Distribution
 from .likelihood import CovarianceLikelihood, factors_of
+from .lmer import equivalent
 from .params import MixedLMParams
 from .penalized import PenalizedLikelihood, unpack_roots
 from .regularized import lasso
@@ -63,10 +65,17 @@ class MixedLM(GroupedModel):
 
     def likelihood(self, reml=True) -> CovarianceLikelihood:
         """Return the likelihood at any β and covariance, with an engine analysed for this design."""
-        if self._current is None or self._current.reml != reml:
-            engine = None if self._current is None else self._current.profiled.engine
+        if self._current is None:
+            engine = choose_engine(self._cross, self._engine, self._terms)
             self._current = CovarianceLikelihood(self._cross, self._owner, reml, engine)
+        elif self._current.reml != reml:
+            self._current = CovarianceLikelihood(self._cross, self._owner, reml, self._current.profiled.engine)
         return self._current
+
+    @property
+    def lmm(self) -> LinearMixedModel:
+        """The equivalent `LinearMixedModel`."""
+        return equivalent(self)[1]
 
     def _penalized(self) -> PenalizedLikelihood:
         """Return the likelihood with the penalties of the last fit."""
@@ -211,6 +220,7 @@ class MixedLM(GroupedModel):
         free=None,
         full_output=False,
         method=None,
+        engine="auto",
         **fit_kwargs,
     ) -> MixedLMResults:
         """Fit the model.
@@ -236,6 +246,8 @@ class MixedLM(GroupedModel):
             Default: Newton with a certificate (also "newton", "ncg"). "bfgs", "lbfgs", "cg", "powell", "nm" and
             "basinhopping" are scipy's; of a list each starts where the one before did not converge. Penalties and
             masks of single covariances or fixed effects take the first three by default.
+        engine : {"auto", "cholmod", "dense"}
+            Who does the linear algebra, as in `LinearMixedModel.fit`; "dense" is the classical one, group by group.
         **fit_kwargs
             maxiter and disp; of scipy's methods also gtol, eps, maxcor, ftol, tol and maxls.
 
@@ -253,11 +265,14 @@ class MixedLM(GroupedModel):
         unknown = sorted(set(fit_kwargs) - set(FIT_OPTIONS))
         if unknown:
             message = f"Argument{'s' * (len(unknown) > 1)} {', '.join(unknown)} not used by MixedLM.fit. Remove them."
-            warnings.warn(message, FutureWarning, stacklevel=3)
+            warn(message, FutureWarning)
             fit_kwargs = {name: fit_kwargs[name] for name in fit_kwargs if name in FIT_OPTIONS}
         if niter_sa > 0:
             warn_ignored("niter_sa is currently ignored")
         methods = fitting.method_names(method)
+        check_name(engine)
+        if engine != self._engine:
+            self._engine, self._current = engine, None
         self.reml, self.fe_pen, self.cov_pen = reml, fe_pen, cov_pen
         problem = fitting.Problem(self._penalized(), self.k_fe, self.use_sqrt, *self._start(start_params), free)
         outcome = problem.solve(methods, fit_kwargs) if do_cg else problem.unsolved()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 
+from ..caller import warn
 from ..errors import ConvergenceWarning
 
 
@@ -28,19 +28,14 @@ def _category(own):
 
 def warn_convergence(message):
     """Warn that a fit did not converge, or converged to the boundary."""
-    _warn(message, ConvergenceWarning)
+    warn(message, _category(ConvergenceWarning))
 
 
 def warn_singular():
     """Warn of a singular covariance."""
-    _warn("The random effects covariance matrix is singular.", SingularMatrixWarning)
+    warn("The random effects covariance matrix is singular.", _category(SingularMatrixWarning))
 
 
 def warn_ignored(message):
     """Warn of an argument without effect."""
-    _warn(message, ValueWarning)
-
-
-def _warn(message, own):
-    """Warn in the name of the code that called into the package."""
-    warnings.warn(message, _category(own), stacklevel=5)
+    warn(message, _category(ValueWarning))
