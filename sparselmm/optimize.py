@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .boundary import SINGULAR, column_scale, find_boundary, flat_terms
 from .errors import DataError, EngineError
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
-SINGULAR = 1e-4  # lme4's isSingular: smallest relative standard deviation of a regular fit
 ROUNDING = 1e-8  # predicted decrease, 1e-4 standard errors, that counts as reached if rounding hides it
 PATIENCE, LIMIT = 6, 60  # evaluations before the exact Hessian is taken if the descent crawls, and in any case
-FLAT = 1e-7  # eigenvalue of the Hessian, its diagonal scaled to one, below which a direction is not identified
 MAX_EVALUATIONS = 200
 
 
@@ -251,61 +250,6 @@ class Run:
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class Boundary:
-    """The direction of covariance at zero in which the deviance grows least.
-
-    `value` is the derivative of the deviance in the variance along `direction` (scaled columns), NaN where every
-    λ_k is regular; `size` is the magnitude below which it counts as zero.
-    """
-
-    value: float = np.nan
-    term: int = -1
-    direction: np.ndarray | None = None
-    scale: np.ndarray | None = None
-    size: float = np.nan
-
-    @property
-    def wants_to_grow(self) -> bool:
-        """True if a variance at zero would lower the deviance."""
-        return bool(self.value < -1e-6 * self.size)
-
-    def grown(self, factor, size):
-        """Return the Cholesky factor of λλ' plus a variance of size² along the direction."""
-        columns = np.column_stack([factor, size * self.scale * self.direction])
-        R = np.linalg.qr(columns.T, mode="r")
-        return R.T * np.where(np.diag(R) < 0, -1.0, 1.0)
-
-
-def find_boundary(map_, theta, scale, A, deviance_scale):
-    """Return the Boundary at θ: the smallest eigenvalue of A_k on the null space of every singular λ_k."""
-    lowest = Boundary()
-    for k, (factor, shape) in enumerate(zip(map_.unpack(theta), map_.shapes, strict=True)):
-        size = column_scale(map_, scale, k)
-        scaled = factor / size[:, None]
-        derivative = A[k] * np.outer(size, size)
-        if shape.structure == "diagonal":
-            null = np.eye(size.size)[:, np.abs(np.diag(scaled)) < SINGULAR]
-            values, vectors = np.diag(derivative)[null.argmax(axis=0)], null
-        else:
-            left, singular_values, _ = np.linalg.svd(scaled)
-            null = left[:, singular_values < SINGULAR]
-            values, inner = np.linalg.eigh(null.T @ derivative @ null)
-            vectors = null @ inner
-        if values.size and not values.min() >= lowest.value:
-            at = int(values.argmin())
-            lowest = Boundary(float(values[at]), k, vectors[:, at], size, deviance_scale[k])
-    return lowest
-
-
-def column_scale(map_, scale, k):
-    """Return the natural size of the rows of λ_k, (c_k,), from the scale of θ."""
-    shape = map_.shapes[k]
-    size = np.empty(shape.n_columns)
-    size[shape.entries[0]] = scale[map_.theta_slices[k]]
-    return size
-
-
 def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS):
     """Return the FitRecord and the Evaluation at the minimum of the deviance.
 
@@ -355,15 +299,6 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
         steps=run.steps,
     )
     return record, at
-
-
-def flat_terms(map_, hessian) -> list[str]:
-    """Return the names of the terms that share a direction in which the deviance does not change."""
-    levels = np.concatenate([np.full(s.entries[0].size, s.n_levels) for s in map_.shapes])
-    units = np.sqrt(np.maximum(np.diag(hessian), 1e-9 * levels))
-    eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(units, units))
-    flat = np.abs(vectors[:, eigenvalues < FLAT]).max(axis=1, initial=0.0) > 0.1
-    return [shape.name for shape, part in zip(map_.shapes, map_.theta_slices, strict=True) if flat[part].any()]
 
 
 def _verdict(converged, run, boundary, flat, at):

@@ -13,23 +13,10 @@ from scipy.linalg import solve_triangular
 from . import tables
 from .covariance import cov_re
 from .inference.variance import at_boundary
+from .labels import by_level, frozen, labelled, read_only
 from .predict import linear_predictor, predict
 from .summary import Summary
 from .threads import single_threaded
-
-
-class labelled(cached_property):  # noqa: N801
-    """A cached table of which every access gets a shallow copy: in-place calls of the user stay the user's."""
-
-    def __set_name__(self, owner, name):
-        super().__set_name__(owner, f"_{name}")
-
-    def __get__(self, instance, owner=None):
-        value = super().__get__(instance, owner)
-        if isinstance(value, dict):
-            return {name: table.copy(deep=False) for name, table in value.items()}
-        return value.copy(deep=False) if isinstance(value, (pd.Series, pd.DataFrame)) else value
-
 
 STATE = ("model", "reml", "optimizer", "evaluation")
 
@@ -134,14 +121,14 @@ class LinearMixedModelResults:
     @cached_property
     def beta(self) -> np.ndarray:
         """Fixed effects β, (p,), without labels."""
-        return _read_only(self.model.cross.to_params(self.evaluation.beta))
+        return read_only(self.model.cross.to_params(self.evaluation.beta))
 
     @cached_property
     def modes(self) -> dict[str, np.ndarray]:
         """Conditional modes of the random effects, (l, c) for each term, without labels."""
         b = (self.evaluation.b[part] for part in self._map.effect_slices)
         return {
-            term.name: _read_only(effects.reshape(term.n_levels, term.n_columns))
+            term.name: read_only(effects.reshape(term.n_levels, term.n_columns))
             for term, effects in zip(self.model.terms, b, strict=True)
         }
 
@@ -206,7 +193,7 @@ class LinearMixedModelResults:
     @property
     def theta(self) -> np.ndarray:
         """θ, (m,): the lower triangles of the relative Cholesky factors, column after column, term after term."""
-        return _read_only(self.optimizer.theta)
+        return read_only(self.optimizer.theta)
 
     @labelled
     def cov_re(self) -> dict[str, pd.DataFrame]:
@@ -237,7 +224,7 @@ class LinearMixedModelResults:
     @labelled
     def random_effects(self) -> dict[str, pd.DataFrame]:
         """Conditional modes of the random effects, (l, c) for each term: levels in rows."""
-        return {term.name: _by_level(term, self.modes[term.name]) for term in self.model.terms}
+        return {term.name: by_level(term, self.modes[term.name]) for term in self.model.terms}
 
     @cached_property
     @single_threaded
@@ -257,7 +244,7 @@ class LinearMixedModelResults:
     def random_effects_sd(self) -> dict[str, pd.DataFrame]:
         """Standard deviations of the random effects given the data, β and θ, (l, c) for each term."""
         return {
-            term.name: _by_level(term, np.sqrt(np.einsum("jii->ji", self.random_effects_cov[term.name])))
+            term.name: by_level(term, np.sqrt(np.einsum("jii->ji", self.random_effects_cov[term.name])))
             for term in self.model.terms
         }
 
@@ -358,24 +345,8 @@ class LinearMixedModelResults:
 
     def _by_column(self, values):
         """Return values (p,) labelled by the fixed-effects columns, read-only."""
-        return _frozen(pd.Series, values, self.model.exog_names)
+        return frozen(pd.Series, values, self.model.exog_names)
 
     def _by_row(self, values):
         """Return values (n,) labelled by the rows of the data, read-only."""
-        return _frozen(pd.Series, values, self.model.index)
-
-
-def _by_level(term, values):
-    """Return values (l, c) labelled by the levels and columns of a term, read-only."""
-    return _frozen(pd.DataFrame, values, term.levels.rename(term.name), columns=list(term.columns))
-
-
-def _frozen(kind, values, index, **labels):
-    """Return a Series or DataFrame on read-only values."""
-    return kind(_read_only(values), index=index, copy=False, **labels)
-
-
-def _read_only(values):
-    """Return the array, made read-only."""
-    values.flags.writeable = False
-    return values
+        return frozen(pd.Series, values, self.model.index)

@@ -10,8 +10,8 @@ from textwrap import wrap
 import numpy as np
 
 from . import tables
+from .boundary import SINGULAR
 from .covariance import correlation
-from .optimize import SINGULAR
 
 WIDTH = 88
 DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..boundary import SINGULAR, column_scale
 from ..covariance import correlation, cov_re
-from ..optimize import SINGULAR, column_scale
 
 SMALLEST_EIGENVALUE = 1e-7  # of the scaled information: below it the difference's rounding decides, not the data
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..boundary import SINGULAR
 from ..likelihood import Derivatives, ProfiledLikelihood
-from ..optimize import MAX_EVALUATIONS, SINGULAR, TOLERANCE, minimize
+from ..optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from ..start import moment_start
 from .classical import DEFAULT, METHODS, Outcome, PackedObjective, climb
 
