@@ -24,8 +24,7 @@ class DenseCoupling:
     def update(self, factor, factors, inverse_cholesky):
         """Set R for λ₁, the λ_k of the other terms and the blocks L_j⁻¹."""
         self.G = np.ascontiguousarray(self.map.tdot(factors, self.B.T).T)
-        l = self.G.shape[0] // self.c
-        self.R = blocks.dot(inverse_cholesky @ factor.T[None], self.G) if l else self.G
+        self.R = blocks.dot(inverse_cholesky @ factor.T, self.G)
 
     def subtract_gram(self, C):
         """C ← C - R'R on the triangle that is the lower one of C.T."""
@@ -69,7 +68,6 @@ class SparseCoupling:
         self.kernels, self.threads = kernels, get_num_threads()
         self.c = n_columns
         self.map = factor_map
-        self.rank = rank
         levels, columns, self._data = [], [], []
         for piece, shape, part in zip(pieces, factor_map.shapes, factor_map.effect_slices, strict=True):
             d = shape.n_columns

@@ -56,6 +56,28 @@ def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
                     row[indices[s]] -= total
 
 
+@njit(**_OPTIONS)
+def _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, sums):
+    """Add the terms of column b to Σ_ab G_ja inverse[a, b] G_jb' of its levels; row[a] = inverse[b, a], v is work."""
+    c = G.shape[1]
+    for t in range(column_ptr[b], column_ptr[b + 1]):
+        p = by_column[t]
+        if c == 1:
+            total = 0.5 * row[b] * G[p, 0]
+            for s in range(p + 1, row_end[p]):
+                total += row[indices[s]] * G[s, 0]
+            sums[level[p], 0, 0] += 2.0 * total * G[p, 0]
+        else:
+            for m in range(c):
+                v[m] = 0.5 * row[b] * G[p, m]
+            for s in range(p + 1, row_end[p]):
+                for m in range(c):
+                    v[m] += row[indices[s]] * G[s, m]
+            for m in range(c):
+                for o in range(c):
+                    sums[level[p], m, o] += v[m] * G[p, o] + G[p, m] * v[o]
+
+
 @njit(parallel=True, **_OPTIONS)
 def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
     """Return Σ_ab G_ja inverse[a, b] G_jb' per level, (l, c, c); only inverse[b, a] with a >= b is read."""
@@ -65,22 +87,7 @@ def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, 
         v = np.empty(c)
         for b in range(thread, size, threads):
             row = inverse[b]
-            for t in range(column_ptr[b], column_ptr[b + 1]):
-                p = by_column[t]
-                if c == 1:
-                    total = 0.5 * row[b] * G[p, 0]
-                    for s in range(p + 1, row_end[p]):
-                        total += row[indices[s]] * G[s, 0]
-                    sums[thread, level[p], 0, 0] += 2.0 * total * G[p, 0]
-                else:
-                    for m in range(c):
-                        v[m] = 0.5 * row[b] * G[p, m]
-                    for s in range(p + 1, row_end[p]):
-                        for m in range(c):
-                            v[m] += row[indices[s]] * G[s, m]
-                    for m in range(c):
-                        for o in range(c):
-                            sums[thread, level[p], m, o] += v[m] * G[p, o] + G[p, m] * v[o]
+            _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, sums[thread])
     return sums.sum(axis=0)
 
 
@@ -116,16 +123,7 @@ def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, colu
                 continue
             for e in range(indptr[b], indptr[b + 1]):
                 row[rows[e]] = inverse[e]
-            for t in range(column_ptr[b], column_ptr[b + 1]):
-                p = by_column[t]
-                for m in range(c):
-                    v[m] = 0.5 * row[b] * G[p, m]
-                for s in range(p + 1, row_end[p]):
-                    for m in range(c):
-                        v[m] += row[indices[s]] * G[s, m]
-                for m in range(c):
-                    for o in range(c):
-                        sums[thread, level[p], m, o] += v[m] * G[p, o] + G[p, m] * v[o]
+            _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, sums[thread])
     return sums.sum(axis=0)
 
 

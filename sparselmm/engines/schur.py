@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ..covariance import RelativeFactor
 from . import blocks
 
 WELL_CONDITIONED = 1e-5  # squared smallest singular value of λ_k, scaled, above which (7) beats (8) in precision
@@ -40,7 +39,6 @@ class SchurEngine:
         self._first = slice(0, 0) if eliminated is None else self.map.effect_slices[eliminated]
         self._rest = [k for k in range(len(cross.shapes)) if k != eliminated]
         self._gram = None if eliminated is None else np.ascontiguousarray(cross.diagonal[eliminated])
-        self._first_map = None if eliminated is None else RelativeFactor([cross.shapes[eliminated]])
         self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
 
     @property
