@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sparselmm import LinearMixedModel, RandomTerm
-from sparselmm.compare import compare_engines
+from sparselmm.engine_comparison import compare_engines
 
 HERE = Path(__file__).parent
 BOTH = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # levels of each factor; the rows are their square

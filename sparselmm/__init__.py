@@ -1,7 +1,7 @@
 """Linear mixed-effects models with grouped and crossed random effects on one sparse Cholesky factor."""
 
 from . import datasets
-from .compare import compare_engines
+from .engine_comparison import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
 from .model import LinearMixedModel, lmer

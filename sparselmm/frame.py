@@ -39,6 +39,8 @@ class Design:
     formula : str
     spec : DesignSpec
         Builds the same columns from new data.
+    table : Table
+        The columns of the data that the formula uses, the n rows that were kept.
     """
 
     endog: np.ndarray
@@ -53,6 +55,7 @@ class Design:
     n_missing: int
     formula: str
     spec: DesignSpec
+    table: Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +223,7 @@ def build_design(
         n_missing=0 if kept is None else int(kept.size - len(table)),
         formula=formula,
         spec=DesignSpec(columns, tuple(spec for _, spec in random), tuple(offsets)),
+        table=table,
     )
 
 

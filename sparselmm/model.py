@@ -9,6 +9,7 @@ from .caller import caller_variables, warn
 from .crossproducts import CrossProducts, full_rank_basis
 from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
+from .fixed_terms import FixedTerm, fixed_terms
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from .results import LinearMixedModelResults
@@ -211,6 +212,11 @@ class LinearMixedModel:
     def groups(self) -> dict[str, int]:
         """Number of levels of every term."""
         return {term.name: term.n_levels for term in self.terms}
+
+    @property
+    def fixed_terms(self) -> tuple[FixedTerm, ...]:
+        """The terms of the fixed effects and their columns."""
+        return fixed_terms(self)
 
     def likelihood(self, reml=True, engine="auto") -> ProfiledLikelihood:
         """Return the profiled likelihood, with an engine (see `fit`) analysed for this design."""

@@ -11,17 +11,34 @@ import pandas as pd
 from scipy.linalg import solve_triangular
 
 from . import tables
+from .comparison.methods import ComparisonMethods
 from .covariance import cov_re
+from .diagnostics.methods import DiagnosticMethods
+from .inference.methods import InferenceMethods
 from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
+from .marginal_means.methods import MarginalMeansMethods
+from .plots.methods import PlotMethods
 from .predict import linear_predictor, predict
+from .prediction.methods import PredictionMethods
+from .profile.methods import ProfileMethods
+from .resampling.methods import ResamplingMethods
 from .summary import Summary
 from .threads import single_threaded
 
 STATE = ("model", "reml", "optimizer", "evaluation")
 
 
-class LinearMixedModelResults:
+class LinearMixedModelResults(
+    InferenceMethods,
+    ComparisonMethods,
+    ProfileMethods,
+    ResamplingMethods,
+    MarginalMeansMethods,
+    PredictionMethods,
+    DiagnosticMethods,
+    PlotMethods,
+):
     """Results of a fitted linear mixed model; read-only.
 
     Nothing is computed before it is asked for, and then once. What belongs to a random-effects term is in a

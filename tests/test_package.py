@@ -18,13 +18,16 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"formula", "data"},
     {"columns"},
     {"frame"},
+    {"variants", "fixed_terms"},
     {"inference"},
-    {"predict", "tables", "plots", "datasets", "versions"},
+    {"predict"},
+    {"tables", "comparison", "profile", "resampling", "marginal_means", "prediction", "diagnostics"},
+    {"plots", "datasets", "versions"},
     {"summary"},
     {"results"},
     {"model"},
     {"mixedlm"},
-    {"compare"},
+    {"engine_comparison"},
 ]
 
 

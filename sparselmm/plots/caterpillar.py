@@ -1,4 +1,4 @@
-"""Plots of a fitted model, each with the table it draws. matplotlib is imported when one is drawn."""
+"""Caterpillar plot: the random effects of a term, sorted, with conditional intervals."""
 
 from __future__ import annotations
 

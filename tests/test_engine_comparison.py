@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparselmm import LinearMixedModel, RandomTerm, datasets
-from sparselmm.compare import compare_engines
+from sparselmm.engine_comparison import compare_engines
 
 COLUMNS = [
     "deviance",

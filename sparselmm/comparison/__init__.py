@@ -1,0 +1,1 @@
+"""Comparison of models: analysis of variance, likelihood ratios."""

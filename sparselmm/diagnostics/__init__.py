@@ -1,0 +1,1 @@
+"""Residuals, influence and measures of fit."""

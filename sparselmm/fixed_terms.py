@@ -1,0 +1,55 @@
+"""Terms of the fixed effects: which columns of X belong together, and of which factors they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FixedTerm:
+    """One term of the fixed-effects formula.
+
+    Attributes
+    ----------
+    name : str
+        Factors joined by ":"; "Intercept".
+    factors : tuple of str
+        Its factors in the formula's words, none for the intercept.
+    columns : ndarray of int
+        Positions of its columns in `exog`; none if all of them were dropped.
+    """
+
+    name: str
+    factors: tuple[str, ...]
+    columns: np.ndarray
+
+
+def fixed_terms(model) -> tuple[FixedTerm, ...]:
+    """Return the terms of the fixed effects of a model, in the order of their columns.
+
+    Every column of a model from arrays is a term of its own.
+    """
+    place = {int(column): position for position, column in enumerate(model.kept)}
+    if model.design is None:
+        return tuple(_term(name, (name,), [i]) for i, name in enumerate(model.exog_names))
+    columns = model.design.spec.fixed
+    if columns.spec is None:
+        parts = [((name,), [i]) for i, name in enumerate(columns.names)]
+    else:
+        parts, start = [], 0
+        for term, _, names in columns.spec.structure:
+            parts.append((tuple(factor.expr for factor in term.factors), range(start, start + len(names))))
+            start += len(names)
+    terms = []
+    for factors, positions in parts:
+        kept = [place[position] for position in positions if position in place]
+        terms.append(_term(":".join(factors), factors, kept))
+    return tuple(terms)
+
+
+def _term(name, factors, columns):
+    """Return a term; the intercept has no factors."""
+    intercept = name in ("", "1", "Intercept", "const")
+    return FixedTerm("Intercept" if intercept else name, () if intercept else factors, np.array(columns, dtype=int))

@@ -1,0 +1,5 @@
+"""Methods of `LinearMixedModelResults`: plots."""
+
+
+class PlotMethods:
+    """Plots."""

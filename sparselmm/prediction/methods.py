@@ -1,0 +1,5 @@
+"""Methods of `LinearMixedModelResults`: predictions."""
+
+
+class PredictionMethods:
+    """Predictions."""
