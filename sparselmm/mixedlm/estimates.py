@@ -64,20 +64,36 @@ class Estimates:
 
     @cached_property
     @single_threaded
-    def _covariance(self):
-        """Covariance of the packed parameters: zero for what was held, NaN for what has no standard error."""
+    def _joint_covariance(self):
+        """Covariance of the packed parameters and log σ²: zero for what was held, NaN for what has no standard error.
+
+        With c = -X'V⁻¹r/σ² for β and w'D_pw/(2σ²) for an entry of Ψ, the information is [[H + 2cc'/N, c], [c', N/2]], H
+        that of the likelihood with σ² profiled out.
+        """
         likelihood, point = self._point()
-        information, undefined = -likelihood.hessian(point), self._undefined.copy()
-        kept = self._free & ~undefined
+        residual = -likelihood.exog_residual(point)
+        quadratic = 0.5 * likelihood.quadratic_sums(likelihood.residual_effects(point))
+        c = np.concatenate([residual, quadratic]) / self.scale
+        information = np.zeros((c.size + 1, c.size + 1))
+        information[:-1, :-1] = 2.0 * np.outer(c, c) / likelihood.N - likelihood.hessian(point)
+        information[:-1, -1] = information[-1, :-1] = c
+        information[-1, -1] = likelihood.N / 2.0
+        undefined, free = np.append(self._undefined, False), np.append(self._free, True)
+        kept = free & ~undefined
         inverse = inverse_information(information[np.ix_(kept, kept)])
         if np.isnan(inverse).any():  # the data do not determine the variances: hold them
-            undefined[self.k_fe :] |= self._free[self.k_fe :]
+            undefined[self.k_fe : -1] |= self._free[self.k_fe :]
             kept &= ~undefined
             inverse = inverse_information(information[np.ix_(kept, kept)])
         covariance = np.zeros((kept.size, kept.size))
         covariance[undefined] = covariance[:, undefined] = np.nan
         covariance[np.ix_(kept, kept)] = inverse
         return covariance
+
+    @property
+    def _covariance(self):
+        """Covariance of the packed parameters."""
+        return self._joint_covariance[:-1, :-1]
 
     def cov_params(self, r_matrix=None, column=None, scale=None, cov_p=None, other=None):
         """Return the covariance of the packed parameters, of some of them, or of R params.
@@ -120,26 +136,14 @@ class Estimates:
         """Standard errors of the fixed effects."""
         return self._series(np.asarray(self.bse)[: self.k_fe], self.model.exog_names)
 
-    @cached_property
-    @single_threaded
+    @property
     def _natural_errors(self):
-        """Standard errors of the variance parameters in natural units, from the joint information with log σ².
-
-        With c = b/(2σ²), b_p = w'D_pw, the information is [[H + 2cc'/N, c], [c', N/2]], H that of the profiled
-        likelihood; an entry of Ψ and σ² = e^s make the natural parameter σ²ψ.
-        """
-        likelihood, point = self._point()
-        undefined = np.isnan(np.diag(self._covariance))[self.k_fe :]
-        kept = self._free[self.k_fe :] & ~undefined
-        psi = self.params_object.get_packed(use_sqrt=False)[kept]
-        V = self._covariance[self.k_fe :, self.k_fe :][np.ix_(kept, kept)]
-        c = likelihood.quadratic_sums(likelihood.residual_effects(point))[kept] / (2.0 * self.scale)
-        with_scale = -V @ c * 2.0 / likelihood.N
-        variance_scale = 2.0 / likelihood.N - c @ with_scale * 2.0 / likelihood.N
-        errors = np.where(undefined, np.nan, 0.0)
-        with np.errstate(invalid="ignore"):
-            errors[kept] = self.scale * np.sqrt(np.diag(V) + 2.0 * psi * with_scale + psi**2 * variance_scale)
-        return errors
+        """Standard errors of the variance parameters σ²ψ in natural units, from those of ψ and log σ²."""
+        psi = self.params_object.get_packed(use_sqrt=False)
+        part = self._joint_covariance[self.k_fe :, self.k_fe :]
+        with_scale, variance_scale = part[:-1, -1], part[-1, -1]
+        variance = np.diag(part)[:-1] + 2.0 * psi * with_scale + psi**2 * variance_scale
+        return self.scale * np.sqrt(np.where(self._free[self.k_fe :], variance, 0.0))
 
     @property
     def bse_re(self):

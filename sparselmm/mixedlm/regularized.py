@@ -41,7 +41,7 @@ def lasso(fit, alpha, ceps, ptol, maxit):
 def with_fixed_effects(fit, beta):
     """Return a copy of a fit with other fixed effects: zeros have no standard error."""
     result = copy(fit)
-    for name in ("_covariance", "_natural_errors", "_effects", "random_effects", "fittedvalues", "resid"):
+    for name in ("_joint_covariance", "_effects", "random_effects", "fittedvalues", "resid"):
         vars(result).pop(name, None)
     likelihood = fit.model.likelihood(fit.reml)
     point = likelihood.point(fit._factors, beta)

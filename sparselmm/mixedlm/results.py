@@ -219,7 +219,7 @@ class MixedLMResults(Estimates):
 
     def remove_data(self) -> None:
         """Forget the data of the model; summaries, tests and predictions for new data remain."""
-        self._covariance, self._natural_errors  # noqa: B018  computed while there are data
+        self._joint_covariance  # noqa: B018  computed while there are data
         for name in ("_effects", "random_effects", "random_effects_cov", "fittedvalues", "resid"):
             vars(self).pop(name, None)
         model = self.model

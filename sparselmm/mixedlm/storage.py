@@ -28,8 +28,7 @@ def save(fit, path, remove_data) -> None:
     facts |= {"endog_names": model.endog_names, "exog_names": model.exog_names, "formula": model.formula}
     arrays = {
         "params": np.asarray(fit.params),
-        "covariance": fit._covariance,
-        "natural_errors": fit._natural_errors,
+        "joint_covariance": fit._joint_covariance,
         "boundary": fit.boundary,
         "free": fit._free,
         "undefined": fit._undefined,
@@ -84,7 +83,7 @@ def load(results_class, path):
     fit._factors = factors_of(fit.params_object.cov_re, fit.params_object.vcomp)
     fit.boundary, fit._free, fit._undefined = (arrays[name] for name in ("boundary", "free", "undefined"))
     fit.group_sizes = arrays["group_sizes"]
-    fit._covariance, fit._natural_errors = arrays["covariance"], arrays["natural_errors"]
+    fit._joint_covariance = arrays["joint_covariance"]
     fit.hist = fit.freepat = fit.fe_pen = fit.cov_pen = None
     return fit
 
