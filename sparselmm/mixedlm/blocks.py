@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import block_diag
 
 from .params import lower_root
 
@@ -20,34 +21,25 @@ def trace_products(likelihood, factors) -> np.ndarray:
     sizes = np.bincount(likelihood.owner).astype(float)
     if (sizes**3).sum() * len(likelihood.entries) > LARGEST_WORK:
         return _differences(likelihood, factors)
-    batches, m = GroupBlocks(likelihood.cross, likelihood.owner), len(likelihood.entries)
-    patterns = [pattern(likelihood.cross.shapes, *entry) for entry in likelihood.entries]
+    blocks, m = GroupBlocks(likelihood.cross, likelihood.owner), len(likelihood.entries)
+    patterns = [_pattern(likelihood.cross.shapes, *entry) for entry in likelihood.entries]
     total = np.zeros((m, m))
-    for batch, Phi in batches.marginal(factors):
-        products = [Phi @ batches.dense(D, batch) for D in patterns]
+    for batch, Phi in blocks.marginal(factors):
+        products = [times(Phi, blocks.repeated(D, batch)) for D in patterns]
         for p in range(m):
             for q in range(p + 1):
                 total[p, q] += np.einsum("kab,kba->", products[p], products[q])
     return total + np.tril(total, -1).T
 
 
-def pattern(shapes, k, i, j) -> sp.csr_array:
-    """Return D, sparse (q, q): ones at (i, j) and (j, i) in every level of term k."""
-    blocks = [np.zeros((shape.n_columns, shape.n_columns)) for shape in shapes]
-    blocks[k][i, j] = blocks[k][j, i] = 1.0
-    return repeated(shapes, blocks)
+def _pattern(shapes, k, i, j) -> list[np.ndarray]:
+    """Return D in one level of every term, (c, c) each: ones at (i, j) and (j, i) of term k."""
+    matrices = [np.zeros((shape.n_columns, shape.n_columns)) for shape in shapes]
+    matrices[k][i, j] = matrices[k][j, i] = 1.0
+    return matrices
 
 
-def repeated(shapes, blocks) -> sp.csr_array:
-    """Return blockdiag(I ⊗ block_k), sparse (q, q)."""
-    parts = []
-    for shape, block in zip(shapes, blocks, strict=True):
-        data = np.broadcast_to(block, (shape.n_levels, *block.shape))
-        parts.append(_block_diagonal(data, shape.n_effects))
-    return sp.block_diag(parts, format="csr")
-
-
-def gram(cross) -> sp.csr_array:
+def _gram(cross) -> sp.csr_array:
     """Return S = Z'Z, sparse (q, q)."""
     K = len(cross.shapes)
     grid = [[None] * K for _ in range(K)]
@@ -65,7 +57,7 @@ def _block_diagonal(blocks, size):
 
 
 class GroupBlocks:
-    """The random columns of every group, in batches of groups with as many columns.
+    """The random columns of every group, in batches of groups that have the same columns in as many levels.
 
     Parameters
     ----------
@@ -82,39 +74,67 @@ class GroupBlocks:
     """
 
     def __init__(self, cross, owner):
-        self.cross = cross
         order, sizes = np.argsort(owner, kind="stable"), np.bincount(owner)
         first = np.cumsum(sizes) - sizes
-        self.groups = [np.flatnonzero(sizes == size) for size in np.unique(sizes[sizes > 0])]
-        self.batches = [order[first[rows][:, None] + np.arange(sizes[rows[0]])] for rows in self.groups]
+        widths = np.cumsum([0, *(shape.n_columns for shape in cross.shapes)])
+        columns = [np.tile(np.arange(widths[k], widths[k + 1]), s.n_levels) for k, s in enumerate(cross.shapes)]
+        self._column = np.concatenate(columns)  # position among the columns of one level of every term
+        self._starts = np.isin(self._column, widths[:-1])
+        self.groups, self.batches = [], []
+        for size in np.unique(sizes[sizes > 0]):
+            groups = np.flatnonzero(sizes == size)
+            batch = order[first[groups][:, None] + np.arange(size)]
+            for rows in _equal_rows(self._column[batch]):
+                self.groups.append(groups[rows])
+                self.batches.append(batch[rows])
+        self._gram = _gram(cross)
         self._member, self._place = np.empty_like(order), np.empty_like(order)
         for batch in self.batches:
             self._member[batch] = np.arange(len(batch))[:, None]
             self._place[batch] = np.arange(batch.shape[1])
 
-    def dense(self, matrix, batch) -> np.ndarray:
-        """Return the blocks of a sparse block-diagonal (q, q) matrix for a batch, (k, s, s)."""
-        part = matrix[batch.ravel()].tocoo()
+    def gram(self, batch) -> np.ndarray:
+        """Return the blocks of S for a batch, (k, s, s)."""
+        part = self._gram[batch.ravel()].tocoo()
         row, column = batch.ravel()[part.row], part.col
         blocks = np.zeros((len(batch), batch.shape[1], batch.shape[1]))
         blocks[self._member[row], self._place[row], self._place[column]] = part.data
         return blocks
 
+    def repeated(self, matrices, batch) -> np.ndarray:
+        """Return what every group of a batch has, (s, s), of the terms' matrices (c, c) repeated in every level."""
+        columns, levels = self._column[batch[0]], np.cumsum(self._starts[batch[0]])
+        return block_diag(*matrices)[np.ix_(columns, columns)] * (levels[:, None] == levels)
+
     def marginal(self, factors):
         """Yield every batch with its blocks of Φ = (I + SΨ)⁻¹S, (k, s, s)."""
-        S, Psi = gram(self.cross), repeated(self.cross.shapes, [factor @ factor.T for factor in factors])
+        Psi = [factor @ factor.T for factor in factors]
         for batch in self.batches:
-            blocks = self.dense(S, batch)
-            system = blocks @ self.dense(Psi, batch)
+            S = self.gram(batch)
+            system = times(S, self.repeated(Psi, batch))
             np.einsum("kii->ki", system)[...] += 1.0
-            yield batch, np.linalg.solve(system, blocks)
+            yield batch, np.linalg.solve(system, S)
 
     def conditional(self, factors):
         """Yield the groups of every batch with the blocks of Ψ - ΨΦΨ, (k, s, s)."""
-        Psi = repeated(self.cross.shapes, [factor @ factor.T for factor in factors])
+        Psi = [factor @ factor.T for factor in factors]
         for groups, (batch, Phi) in zip(self.groups, self.marginal(factors), strict=True):
-            prior = self.dense(Psi, batch)
-            yield groups, prior - prior @ Phi @ prior
+            prior = self.repeated(Psi, batch)
+            yield groups, prior - prior @ times(Phi, prior)
+
+
+def times(blocks, matrix) -> np.ndarray:
+    """Return every block (k, s, s) times one matrix (s, s), in one product."""
+    return (blocks.reshape(-1, len(matrix)) @ matrix).reshape(blocks.shape)
+
+
+def _equal_rows(values):
+    """Return the positions of the rows that are equal, an array for every distinct row of values (k, s)."""
+    if (values == values[0]).all():
+        return [slice(None)]
+    _, labels = np.unique(values, axis=0, return_inverse=True)
+    order = np.argsort(labels.ravel(), kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels.ravel()))[:-1])
 
 
 def _differences(likelihood, factors):
