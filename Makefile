@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # one BLAS thread for each test process: see sparselmm/threads.py
 TEST_ENV := OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test system setup reference benchmarks docs-compare clean
+.PHONY: demo test system setup reference benchmarks docs clean
 
 demo: setup
 	$(BIN)/python docs/demo.py
@@ -44,9 +44,11 @@ benchmarks: setup
 	$(BIN)/python benchmarks/race.py --out docs/benchmarks.json
 	$(BIN)/python benchmarks/report.py docs/benchmarks.json
 
-# Measures dense against sparse again (two minutes) and rewrites docs/dense_or_sparse.md and .png
-docs-compare: setup
+# Measures and writes what pages show: dense against sparse (two minutes), the comparisons of the tests, the plots
+docs: setup
 	$(TEST_ENV) $(BIN)/python docs/dense_or_sparse.py
+	$(TEST_ENV) $(BIN)/python docs/validation.py
+	$(TEST_ENV) $(BIN)/python docs/plots.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo.png

@@ -15,7 +15,7 @@ KINDS = st.lists(st.sampled_from(["scalar", "slope", "diagonal", "three", "plain
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(KINDS, st.booleans(), st.booleans(), st.integers(1, 4), st.integers(0, 2**32 - 1), st.booleans())
-def test_matches_dense_likelihood(kinds, reml, weighted, p, seed, singular):
+def test_matches_dense_likelihood(agree, kinds, reml, weighted, p, seed, singular):
     rng = np.random.default_rng(seed)
     y, X, terms = random_design(rng, kinds=kinds, p=p)
     weights = rng.uniform(0.3, 3.0, y.size) if weighted else None
@@ -27,16 +27,18 @@ def test_matches_dense_likelihood(kinds, reml, weighted, p, seed, singular):
     dense = DenseModel(y, X, terms, theta, reml, weights)
 
     at = likelihood.evaluate(theta)
-    assert at.deviance == pytest.approx(dense.deviance, abs=1e-8)
+    model, reference = "random designs", "dense computation"
+    agree("deviance at given θ", model, reference, at.deviance, dense.deviance, atol=1e-8)
     assert at.scale == pytest.approx(dense.scale, rel=1e-9)
-    np.testing.assert_allclose(cross.to_params(at.beta), dense.beta, atol=1e-8)
-    np.testing.assert_allclose(at.b, dense.b, atol=1e-8)
+    agree("fixed effects at given θ", model, reference, cross.to_params(at.beta), dense.beta, atol=1e-8)
+    agree("random effects at given θ", model, reference, at.b, dense.b, atol=1e-8)
     np.testing.assert_allclose(at.w, dense.Z.T @ dense.P @ y, atol=1e-7)
 
     derivatives = likelihood.derivatives(at)
     size = 1.0 + np.abs(dense.hessian(theta)).max()
-    np.testing.assert_allclose(derivatives.gradient, dense.gradient(theta), atol=1e-8 * size)
-    np.testing.assert_allclose(derivatives.hessian, dense.hessian(theta), atol=1e-7 * size)
+    gradient, hessian = dense.gradient(theta) / size, dense.hessian(theta) / size
+    agree("gradient in θ, scaled", model, reference, derivatives.gradient / size, gradient, atol=1e-8)
+    agree("average information in θ, scaled", model, reference, derivatives.hessian / size, hessian, atol=1e-7)
 
 
 @pytest.mark.parametrize("reml", [True, False])

@@ -79,39 +79,42 @@ def rows_of_levels(term, ours):
     return [positions[tuple(level.split(":")[i] for i in order)] for level in term["levels"]]
 
 
+LME4, NLME = "lme4 1.1-31", "nlme 3.1-162"
+
 each = pytest.mark.parametrize("record", MODELS.values(), ids=MODELS)
 
 
 @each
-def test_fit_equals_lme4(record, fitted):
-    fit = fitted(record)
+def test_fit_equals_lme4(record, fitted, agree):
+    fit, model = fitted(record), record["id"]
     assert fit.converged
     assert fit.deviance <= record["deviance"] + 1e-6
-    assert fit.deviance == pytest.approx(record["deviance"], abs=1e-5)
+    agree("deviance or REML criterion", model, LME4, fit.deviance, record["deviance"], atol=1e-5)
     assert fit.nobs == record["nobs"]
-    for name, value in (("llf", "loglik"), ("aic", "aic"), ("bic", "bic")):
-        assert getattr(fit, name) == pytest.approx(record[value], abs=1e-5)
+    criteria = [record[name] for name in ("loglik", "aic", "bic")]
+    agree("log-likelihood, AIC, BIC", model, LME4, [fit.llf, fit.aic, fit.bic], criteria, atol=1e-5)
 
     fixef = record["fixef"]
     se = np.array(fixef["se"])
     assert len(fit.params) == len(se)
-    np.testing.assert_allclose((fit.params - fixef["values"]) / se, 0.0, atol=1e-4)
-    np.testing.assert_allclose(fit.bse / se, 1.0, atol=1e-4)
+    agree("fixed effects, in SEs", model, LME4, fit.params / se, np.array(fixef["values"]) / se, atol=1e-4)
+    agree("SEs of fixed effects", model, LME4, fit.bse, se, rtol=1e-4)
     if fixef["vcov"]:
         size = np.outer(se, se)
         np.testing.assert_allclose(fit.cov_params() / size, np.array(fixef["vcov"]) / size, atol=2e-4)
-    assert fit.sigma == pytest.approx(record["sigma"], rel=1e-5)
+    agree("residual SD", model, LME4, fit.sigma, record["sigma"], rtol=1e-5)
     assert fit.singular == record["singular"]
 
     fitted_values, resid = fit.fittedvalues.to_numpy(), fit.resid.to_numpy()
-    np.testing.assert_allclose(fitted_values[:10], record["fitted"]["head"], atol=1e-4 * record["sigma"])
-    np.testing.assert_allclose(resid[:10], record["resid"]["head"], atol=1e-4 * record["sigma"])
+    for name, values in (("fitted", fitted_values), ("resid", resid)):
+        ours, theirs = values[:10] / record["sigma"], np.array(record[name]["head"]) / record["sigma"]
+        agree("fitted values and residuals, in residual SDs", model, LME4, ours, theirs, atol=1e-4)
     assert np.sum(fitted_values**2) == pytest.approx(record["fitted"]["sumsq"], rel=1e-6)
     assert np.sum(resid**2) == pytest.approx(record["resid"]["sumsq"], rel=1e-5)
 
 
 @each
-def test_theta_and_random_effects_equal_lme4(record, fitted):
+def test_theta_and_random_effects_equal_lme4(record, fitted, agree):
     fit = fitted(record)
     factors = fit.model.cross.relative_factor.unpack(fit.theta)
     scales = [fit.model.cross.column_scale(k) for k in range(len(factors))]
@@ -124,7 +127,7 @@ def test_theta_and_random_effects_equal_lme4(record, fitted):
             for row in range(column, c):
                 expected[row, column] = next(theirs)
         scale = scales[k][columns][:, None]
-        np.testing.assert_allclose(ours * scale, expected * scale, atol=1e-4)
+        agree("θ, columns of Z scaled to RMS 1", record["id"], LME4, ours * scale, expected * scale, atol=1e-4)
         assert our_term.n_levels == term["n_levels"]
 
         rows = rows_of_levels(term, our_term)
@@ -132,12 +135,13 @@ def test_theta_and_random_effects_equal_lme4(record, fitted):
         size = np.maximum(np.sqrt(np.diag(np.array(term["cov"]))), 0.1 * record["sigma"] / scale.ravel())
         effects = fit.random_effects[our_term.name][names].to_numpy()[rows]
         sds = fit.random_effects_sd[our_term.name][names].to_numpy()[rows]
-        np.testing.assert_allclose(effects / size, np.array(term["ranef"]) / size, atol=1e-5)
-        np.testing.assert_allclose(sds / size, np.array(term["cond_sd"]) / size, atol=1e-5)
+        modes, cond_sd = np.array(term["ranef"]) / size, np.array(term["cond_sd"]) / size
+        agree("conditional modes, in their SD", record["id"], LME4, effects / size, modes, atol=1e-5)
+        agree("conditional SDs, in the SD of the modes", record["id"], LME4, sds / size, cond_sd, atol=1e-5)
 
 
 @each
-def test_objective_at_fixed_theta_equals_lme4(record):
+def test_objective_at_fixed_theta_equals_lme4(record, agree):
     with warnings.catch_warnings():
         if record["fixef"]["dropped"]:
             warnings.simplefilter("ignore", DataWarning)
@@ -152,19 +156,20 @@ def test_objective_at_fixed_theta_equals_lme4(record):
                 for row in columns[at:]:
                     factors[k][row, column] = next(theirs)
         deviance = likelihood.evaluate(likelihood.map.pack(factors)).deviance
-        assert deviance == pytest.approx(probe["deviance"], abs=2e-6)
+        agree("deviance at given θ", record["id"], LME4, deviance, probe["deviance"], atol=2e-6)
 
 
 NLME = {name: record for name, record in MODELS.items() if record["nlme"]}
 
 
 @pytest.mark.parametrize("record", NLME.values(), ids=NLME)
-def test_fit_equals_nlme(record, fitted):
+def test_fit_equals_nlme(record, fitted, agree):
     """The second opinion, to the tolerance of its optimiser."""
     fit, nlme = fitted(record), record["nlme"]
-    assert fit.llf == pytest.approx(nlme["loglik"], abs=1e-4)
-    np.testing.assert_allclose((fit.params - nlme["fixef"]) / nlme["se"], 0.0, atol=1e-3)
-    assert fit.sigma == pytest.approx(nlme["sigma"], rel=1e-3)
+    model, se = record["id"], np.array(nlme["se"])
+    agree("log-likelihood", model, NLME, fit.llf, nlme["loglik"], atol=1e-4)
+    agree("fixed effects, in SEs", model, NLME, fit.params / se, np.array(nlme["fixef"]) / se, atol=1e-3)
+    agree("residual SD", model, NLME, fit.sigma, nlme["sigma"], rtol=1e-3)
 
 
 def test_enough_models_of_every_kind():

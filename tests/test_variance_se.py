@@ -10,6 +10,8 @@ import sparselmm
 from sparselmm import LinearMixedModel, RandomTerm
 from sparselmm.inference import variance
 
+DENSE = "dense computation, differenced"
+
 
 def dense_deviance(covariances, scale, y, X, terms, reml):
     """Return -2 log-likelihood for the covariances G_k of the terms and σ², V = σ²I + ZGZ'."""
@@ -54,7 +56,7 @@ def hessian(f, x, steps):
     return (4.0 * differences(steps / 2.0) - differences(steps)) / 3.0
 
 
-def check_against_dense(fit):
+def check_against_dense(fit, agree):
     """Compare both halves of `variance_params` with the dense log-likelihood."""
     assert fit.converged and not fit.singular
     model, table = fit.model, fit.variance_params
@@ -71,7 +73,12 @@ def check_against_dense(fit):
         assert deviance(estimate) == pytest.approx(fit.deviance, abs=1e-8)
         information = hessian(deviance, estimate, steps)
         expected = np.sqrt(np.diag(2.0 * np.linalg.inv(information)))
-        np.testing.assert_allclose(part["std.error"], expected, rtol=1e-5)
+        agree("SEs of variances, SDs, correlations", what(model), DENSE, part["std.error"], expected, rtol=1e-5)
+
+
+def what(model):
+    """Return a few words that tell the model."""
+    return model.formula or "simulated: " + ", ".join(f"{t.n_levels} levels x {t.n_columns}" for t in model.terms)
 
 
 def simulated(rng, n, levels, columns, structures):
@@ -90,9 +97,9 @@ def simulated(rng, n, levels, columns, structures):
 
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("formula", ["(Days | Subject)", "(Days || Subject)"])
-def test_sleepstudy(formula, reml):
+def test_sleepstudy(formula, reml, agree):
     data = sparselmm.datasets.load("sleepstudy")
-    check_against_dense(sparselmm.lmer(f"Reaction ~ Days + {formula}", data, reml))
+    check_against_dense(sparselmm.lmer(f"Reaction ~ Days + {formula}", data, reml), agree)
 
 
 @pytest.mark.parametrize("reml", [True, False])
@@ -106,8 +113,8 @@ def test_sleepstudy(formula, reml):
     ],
     ids=["crossed", "crossed-slopes", "crossed-diagonal", "three-columns"],
 )
-def test_simulated(n, levels, columns, structures, reml):
-    check_against_dense(simulated(np.random.default_rng(5), n, levels, columns, structures).fit(reml))
+def test_simulated(n, levels, columns, structures, reml, agree):
+    check_against_dense(simulated(np.random.default_rng(5), n, levels, columns, structures).fit(reml), agree)
 
 
 def test_intercept_variance_of_sleepstudy():
