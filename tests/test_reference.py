@@ -79,7 +79,7 @@ def rows_of_levels(term, ours):
     return [positions[tuple(level.split(":")[i] for i in order)] for level in term["levels"]]
 
 
-LME4, NLME = "lme4 1.1-31", "nlme 3.1-162"
+LME4, SECOND = "lme4 1.1-31", "nlme 3.1-162"
 
 each = pytest.mark.parametrize("record", MODELS.values(), ids=MODELS)
 
@@ -167,9 +167,9 @@ def test_fit_equals_nlme(record, fitted, agree):
     """The second opinion, to the tolerance of its optimiser."""
     fit, nlme = fitted(record), record["nlme"]
     model, se = record["id"], np.array(nlme["se"])
-    agree("log-likelihood", model, NLME, fit.llf, nlme["loglik"], atol=1e-4)
-    agree("fixed effects, in SEs", model, NLME, fit.params / se, np.array(nlme["fixef"]) / se, atol=1e-3)
-    agree("residual SD", model, NLME, fit.sigma, nlme["sigma"], rtol=1e-3)
+    agree("log-likelihood", model, SECOND, fit.llf, nlme["loglik"], atol=1e-4)
+    agree("fixed effects, in SEs", model, SECOND, fit.params / se, np.array(nlme["fixef"]) / se, atol=1e-3)
+    agree("residual SD", model, SECOND, fit.sigma, nlme["sigma"], rtol=1e-3)
 
 
 def test_enough_models_of_every_kind():

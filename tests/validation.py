@@ -39,6 +39,7 @@ class Validation:
         rtol, atol : float
             The tolerance; if `rtol` is given the difference is reported relative to theirs.
         """
+        assert all(isinstance(text, str) for text in (quantity, model, reference))
         ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
         assert ours.shape == theirs.shape, f"{quantity}, {model}: shapes {ours.shape} and {theirs.shape}"
         assert ours.size, f"{quantity}, {model}: nothing to compare"
