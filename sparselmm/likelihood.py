@@ -157,7 +157,7 @@ class ProfiledLikelihood:
         SV = engine.gram_dot(V)
         LSV = self.map.tdot(factors, SV)
         FV = FR.T @ V
-        information = (V.T @ SV - LSV.T @ engine.solve(LSV) - FV.T @ FV) / scale  # V'W_PV/σ²
+        information = (V.T @ SV - LSV.T @ engine.solve(LSV, rough=True) - FV.T @ FV) / scale  # V'W_PV/σ²
         hessian = information - np.outer(a, a) / self.n_effective + curvature  # (9)
         return Derivatives(gradient, 0.5 * (hessian + hessian.T), information, A)
 

@@ -11,6 +11,7 @@ from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
 from .fixed_terms import FixedTerm, fixed_terms
 from .likelihood import ProfiledLikelihood
+from .montecarlo import minimize_with_probes
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from .results import LinearMixedModelResults
 from .start import moment_start
@@ -49,7 +50,7 @@ def lmer(
         Start value of θ.
     contrasts : dict, optional
         Column name to formulaic contrast.
-    engine : {"auto", "cholmod", "dense"}
+    engine : {"auto", "cholmod", "pcg", "dense"}
         See `LinearMixedModel.fit`.
     context : mapping, optional
         Names that the formula may use besides the columns; default: the caller's variables.
@@ -218,13 +219,13 @@ class LinearMixedModel:
         """The terms of the fixed effects and their columns."""
         return fixed_terms(self)
 
-    def likelihood(self, reml=True, engine="auto") -> ProfiledLikelihood:
+    def likelihood(self, reml=True, engine="auto", rng=0) -> ProfiledLikelihood:
         """Return the profiled likelihood, with an engine (see `fit`) analysed for this design."""
-        return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights))
+        return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights, rng))
 
     @single_threaded
     def fit(
-        self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, engine="auto"
+        self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, engine="auto", rng=0
     ) -> LinearMixedModelResults:
         """Fit by REML or maximum likelihood.
 
@@ -236,9 +237,13 @@ class LinearMixedModel:
         tolerance : float
             Decrease of the deviance that a further step must promise to be taken.
         max_evaluations : int
-        engine : {"auto", "cholmod", "dense"}
-            Who does the linear algebra: "cholmod" the exact sparse engine, which "auto" chooses; "dense" the classical
-            one, group by group on the dense covariance of the rows, for comparison (see `compare_engines`).
+        engine : {"auto", "cholmod", "pcg", "dense"}
+            Who does the linear algebra: "cholmod" the exact sparse engine, which "auto" chooses; "pcg" conjugate
+            gradients and random probes, in time and memory proportional to the rows, for designs whose factor does
+            not fit (its Monte-Carlo errors are in `optimizer.monte_carlo`); "dense" the classical one, group by group
+            on the dense covariance of the rows, for comparison (see `compare_engines`).
+        rng : int or Generator
+            Draws the probes of "pcg".
 
         Returns
         -------
@@ -251,7 +256,7 @@ class LinearMixedModel:
         """
         if not isinstance(reml, (bool, np.bool_)):
             raise ValueError(f"reml must be True (REML) or False (maximum likelihood), not {reml!r}.")
-        likelihood = self.likelihood(reml, engine)
+        likelihood = self.likelihood(reml, engine, rng)
         scale = likelihood.theta_scale
         if start is None:
             start = moment_start(self.cross)
@@ -260,7 +265,8 @@ class LinearMixedModel:
             raise ValueError(f"start has shape {start.shape}; this model has {scale.size} entries of theta.")
         if not np.isfinite(start).all():
             raise ValueError("start holds missing or infinite values.")
-        record, evaluation = minimize(likelihood, start, scale, tolerance, max_evaluations)
+        search = minimize_with_probes if likelihood.engine.slack else minimize
+        record, evaluation = search(likelihood, start, scale, tolerance, max_evaluations)
         if not record.converged:
             warn(record.message, ConvergenceWarning)
         return LinearMixedModelResults(self, likelihood, record, evaluation)

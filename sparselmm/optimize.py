@@ -54,6 +54,8 @@ class FitRecord:
     seconds : float
     engine : str
         Who factored M(θ), and how.
+    monte_carlo : MonteCarlo or None
+        The Monte-Carlo errors, if the engine is a stochastic one.
     steps : list of Step
         Every θ that was tried.
     """
@@ -72,6 +74,7 @@ class FitRecord:
     engine: str
     start: np.ndarray
     steps: list[Step] = field(repr=False)
+    monte_carlo: object = None
 
     @property
     def evaluations(self) -> int:
@@ -87,6 +90,7 @@ class FitRecord:
             f"  certificate  predicted decrease {self.predicted_decrease:.1e}, gradient norm {self.gradient_norm:.1e}, "
             f"smallest eigenvalue {self.smallest_eigenvalue:.2g}",
             f"  {self.message}",
+            *([] if self.monte_carlo is None else [f"  {self.monte_carlo}"]),
         ]
         for number, step in enumerate(self.steps):
             verdict = "" if step.accepted else "  rejected"
@@ -146,7 +150,8 @@ class Run:
     def __init__(self, likelihood, scale, tolerance, max_evaluations):
         self.likelihood = likelihood
         self.scale = scale
-        self.tolerance = tolerance
+        self.tolerance = max(tolerance, likelihood.engine.tolerance)
+        self.slack = likelihood.engine.slack
         self.max_evaluations = max_evaluations
         self.steps = []
         self.gain = 1.0  # decrease of the last accepted step over what it promised
@@ -188,6 +193,10 @@ class Run:
         """True if a decrease is below the tolerance or below the rounding of the deviance."""
         return decrease < max(self.tolerance, 4.0 * np.finfo(float).eps * abs(deviance))
 
+    def gained(self, decrease, predicted) -> float:
+        """Return the decrease over what was predicted; one where they are closer than the engine tells them apart."""
+        return 1.0 if abs(decrease - predicted) < self.slack else decrease / predicted
+
     def descend(self, at):
         """Return the stationary point that trust-region Newton reaches from `at`, with its quadratic model."""
         self.accept()
@@ -199,12 +208,12 @@ class Run:
                 break
             trial = self.evaluate(at.theta + self.scale * s, radius)
             length = np.linalg.norm(s)
-            gain = -1.0 if trial is None else (at.deviance - trial.deviance) / predicted
+            gain = -1.0 if trial is None else self.gained(at.deviance - trial.deviance, predicted)
             if gain < 0.25:
                 radius = 0.25 * length
             elif gain > 0.75 and length > 0.9 * radius:
                 radius *= 2.0
-            if trial is not None and trial.deviance <= at.deviance + 1e-13 * abs(at.deviance):
+            if trial is not None and trial.deviance <= at.deviance + max(self.slack, 1e-13 * abs(at.deviance)):
                 self.accept()
                 self.gain = gain
                 at, model = trial, self.quadratic(trial)

@@ -150,7 +150,7 @@ def test_theta_out_of_range_is_an_engine_error():
 
 
 def test_unknown_engine_lists_the_names():
-    with pytest.raises(ValueError, match="'lapack' is not one of auto, cholmod, dense"):
+    with pytest.raises(ValueError, match="'lapack' is not one of auto, cholmod, pcg, dense"):
         lmer("Yield ~ 1 + (1 | Batch)", datasets.load("Dyestuff"), engine="lapack")
 
 

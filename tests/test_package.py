@@ -15,6 +15,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"engines"},
     {"start", "likelihood"},
     {"optimize"},
+    {"montecarlo"},
     {"formula", "data"},
     {"columns"},
     {"frame"},

@@ -9,7 +9,7 @@ from .core import DenseCore
 from .coupling import DenseCoupling, SparseCoupling
 from .schur import SchurEngine, coupling_pieces
 
-ENGINES = ("auto", "cholmod", "dense")
+ENGINES = ("auto", "cholmod", "pcg", "dense")
 SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
 SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
 LARGEST_DENSE_COUPLING = 50_000_000  # entries: 400 MB each for B, BΛ₂ and R
@@ -19,12 +19,17 @@ LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
 DENSE_RATE, SPARSE_RATE = 4e10, 4e9  # q³/s of LAPACK, Σ counts²/s of CHOLMOD, inverses included (measured)
 
 
-def choose_engine(cross, name="auto", terms=(), weights=None):
+def choose_engine(cross, name="auto", terms=(), weights=None, rng=0):
     """Return the engine of that name for the cross-products, analysed; "auto" is "cholmod".
 
-    Only "dense" looks at the `terms` and `weights` of the rows.
+    "pcg" is for two terms or more, one of them with a grouping factor; for other models it is "cholmod". Only "dense"
+    looks at the `terms` and `weights` of the rows, only "pcg" draws from `rng`.
     """
     check_name(name)
+    if name == "pcg" and len(cross.shapes) > 1 and (eliminated := largest_term(cross)) is not None:
+        from .pcg import PcgEngine
+
+        return PcgEngine(cross, eliminated, rng=rng)
     if name == "dense":
         from .dense import DenseGroupEngine
 
@@ -38,11 +43,15 @@ def check_name(name):
         raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
 
 
+def largest_term(cross):
+    """Return the position of the term with most effects among those with a grouping factor, None if there is none."""
+    grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
+    return max(grouped, key=lambda k: cross.shapes[k].n_effects, default=None)
+
+
 def schur_engine(cross):
     """Return the exact sparse engine, the term with most effects eliminated."""
-    shapes = cross.shapes
-    grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
-    eliminated = max(grouped, key=lambda k: shapes[k].n_effects, default=None)
+    shapes, eliminated = cross.shapes, largest_term(cross)
     rest = [k for k in range(len(shapes)) if k != eliminated]
     if not rest:
         return SchurEngine(cross, eliminated, None, None)

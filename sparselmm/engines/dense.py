@@ -76,6 +76,8 @@ class DenseGroupEngine:
     weights : ndarray (n,), optional
     """
 
+    slack = tolerance = 0.0
+
     def __init__(self, cross, Z, weights=None):
         self.map = cross.relative_factor
         weights = np.ones(Z.shape[0]) if weights is None else weights
@@ -100,7 +102,7 @@ class DenseGroupEngine:
         """Return log|M|."""
         return self._logdet
 
-    def solve(self, rhs):
+    def solve(self, rhs, rough=False):
         """Return M⁻¹ rhs = rhs - Λ'Z'V⁻¹ZΛ rhs, (q, r)."""
         product = self._by_group(self._marginals, self.map.dot(self.factors, rhs))
         return rhs - self.map.tdot(self.factors, product)

@@ -15,12 +15,14 @@ class Engine(Protocol):
     """
 
     description: str  #: one sentence: how M is factored
+    slack: float  #: by how much the deviance may be at odds with its derivatives; zero for an exact engine
+    tolerance: float  #: decrease of the deviance below which derivatives promise nothing; zero for an exact engine
 
     def factorize(self, theta: np.ndarray) -> None:
         """Factor M(θ)."""
 
-    def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """Return M⁻¹ rhs, (q, r)."""
+    def solve(self, rhs: np.ndarray, rough: bool = False) -> np.ndarray:
+        """Return M⁻¹ rhs, (q, r); `rough`: five digits do, which an exact engine need not know."""
 
     def logdet(self) -> float:
         """Return log|M|."""

@@ -33,6 +33,8 @@ class SchurEngine:
     coupling : DenseCoupling, SparseCoupling or None
     """
 
+    slack = tolerance = 0.0
+
     def __init__(self, cross, eliminated, core, coupling):
         self.map = cross.relative_factor
         self.core, self.coupling, self.eliminated = core, coupling, eliminated
@@ -91,7 +93,7 @@ class SchurEngine:
         """Return log|M|."""
         return self._logdet
 
-    def solve(self, rhs):
+    def solve(self, rhs, rough=False):
         """Return M⁻¹ rhs, (q, r)."""
         first, rest = self._split(rhs)
         if self.eliminated is None:

@@ -1,0 +1,98 @@
+"""Conjugate gradients for many right-hand sides at once, and what they tell of the operator's logarithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+
+from ..errors import EngineError
+
+MOST_ITERATIONS = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """x (q, r) with Ax = b to a tolerance, and the coefficients of the iterations.
+
+    Attributes
+    ----------
+    x : ndarray (q, r)
+    iterations : int
+        Of the slowest column.
+    coefficients : list of (ndarray, ndarray, ndarray)
+        Per iteration the columns that took part, their step lengths α and their β.
+    norms : ndarray (r,)
+        |b|.
+    """
+
+    x: np.ndarray
+    iterations: int
+    coefficients: list
+    norms: np.ndarray
+
+    def log_quadratic(self) -> np.ndarray:
+        """Return b'log(A)b for every column, (r,), by Lanczos quadrature (Golub & Meurant 2010; Ubaru et al. 2017).
+
+        The coefficients of the iterations are those of Lanczos from b, as they start at x = 0.
+        """
+        values = np.zeros(self.norms.size)
+        for column in np.flatnonzero(self.norms > 0):
+            pairs = [
+                (a[where[0]], b[where[0]])
+                for columns, a, b in self.coefficients
+                if (where := np.flatnonzero(columns == column)).size
+            ]
+            alpha, beta = np.array(pairs).T
+            diagonal = 1.0 / alpha
+            diagonal[1:] += beta[:-1] / alpha[:-1]
+            nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(beta[:-1]) / alpha[:-1])
+            values[column] = self.norms[column] ** 2 * np.sum(vectors[0] ** 2 * np.log(nodes))
+        return values
+
+
+def conjugate_gradients(apply, rhs, tolerance) -> Solution:
+    """Return the solution of Ax = b for every column of b.
+
+    Columns that have converged take no part in further products.
+
+    Parameters
+    ----------
+    apply : callable
+        V (q, r) to AV, A symmetric positive definite with eigenvalues around one.
+    rhs : ndarray (q, r)
+    tolerance : float
+        Norm of the residual in units of |b|.
+
+    Raises
+    ------
+    EngineError
+        If MOST_ITERATIONS do not suffice.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->j", rhs, rhs))
+    limit = (tolerance * norms) ** 2
+    x, active, coefficients = np.zeros(rhs.shape), np.flatnonzero(norms), []
+    r, s, direction, part = rhs[:, active], norms[active] ** 2, rhs[:, active], x[:, active]
+    while active.size:
+        if len(coefficients) == MOST_ITERATIONS:
+            raise EngineError(
+                f"Conjugate gradients did not converge in {MOST_ITERATIONS} iterations. Use engine='cholmod'."
+            )
+        product = apply(direction)
+        alpha = s / np.einsum("ij,ij->j", direction, product)
+        part += alpha * direction
+        r -= alpha * product
+        after = np.einsum("ij,ij->j", r, r)
+        beta = after / s
+        coefficients.append((active, alpha, beta))
+        left = after > limit[active]
+        if left.all():
+            direction *= beta
+            direction += r
+            s = after
+            continue
+        x[:, active[~left]] = part[:, ~left]
+        active, part, r, s = active[left], part[:, left], r[:, left], after[left]
+        direction = r + beta[left] * direction[:, left]
+    return Solution(x, len(coefficients), coefficients, norms)

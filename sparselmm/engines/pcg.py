@@ -1,0 +1,339 @@
+"""PcgEngine: the largest term eliminated by blocks, conjugate gradients on the rest, traces from random probes.
+
+With D the diagonal blocks of the Schur complement C = Λ₂'(S₂₂ - B'H₁B)Λ₂ + I, H₁ = Λ₁M₁⁻¹Λ₁', D = L_DL_D', all
+iterations are on A = L_D⁻¹CL_D⁻ᵀ, whose diagonal blocks are I. Equations (P1)-(P6) of docs/math/pcg.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from . import blocks
+from .conjugate import conjugate_gradients
+from .gram import GramPlan
+from .schur import coupling_pieces
+
+PROBES = 8
+EXACT, ROUGH = 1e-10, 1e-5  # residuals, relative, of solutions for β and u, and of those for probes and the information
+FEW = 64  # columns of a term up to which none is left to the random probes
+RAISED = 0.03  # relative standard deviation, scaled, that (6) replaces smaller ones by
+
+
+class PcgEngine:
+    """The O(N) engine: see `Engine` for the verbs; log|M| and the traces have a Monte-Carlo error.
+
+    Parameters
+    ----------
+    cross : CrossProducts
+        Of two terms or more, one of them with a grouping factor.
+    eliminated : int
+        The term eliminated by blocks.
+    probes : int
+        Random probes. The same ones serve at every θ, so that the likelihood is smooth.
+    rng : int or Generator
+
+    Attributes
+    ----------
+    iterations : list of int
+        Of every call of conjugate gradients.
+    """
+
+    slack, tolerance = 1.0, 1e-6  # see `Engine`
+
+    def __init__(self, cross, eliminated, probes=PROBES, rng=0):
+        self.map, self.eliminated = cross.relative_factor, eliminated
+        self._rest = [k for k in range(len(cross.shapes)) if k != eliminated]
+        self._first = self.map.effect_slices[eliminated]
+        self._gram = np.ascontiguousarray(cross.diagonal[eliminated])
+        pieces = coupling_pieces(cross, eliminated, self._rest)
+        plan = GramPlan(cross, self._rest)
+        self.core_map, self._S = plan.map, _Matrix(plan.matrix)
+        self._pieces = [
+            _Blocks(p, self._gram.shape[1], s.n_columns) for p, s in zip(pieces, plan.map.shapes, strict=True)
+        ]
+        self._diagonals = [_diagonal_blocks(cross.diagonal[k]) for k in self._rest]
+        B = sp.csr_array(sp.hstack(pieces))
+        self._B, self._Bt = _Matrix(B), _Matrix(sp.csr_array(B.T))
+        self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
+        self.rng = np.random.default_rng(rng)
+        self._signs = np.empty((plan.size, 0))
+        self.iterations = []
+        self.add_probes(probes)
+
+    @property
+    def description(self) -> str:
+        """How M is solved, in one phrase."""
+        shape = self.map.shapes[self.eliminated]
+        return (
+            f"{shape.name} eliminated as {shape.n_levels:,} blocks, conjugate gradients on the remaining "
+            f"{self.core_map.n_effects:,} columns, {self.probes} probes"
+        )
+
+    @property
+    def probes(self) -> int:
+        """Number of random probes."""
+        return self._signs.shape[1]
+
+    def add_probes(self, count):
+        """Draw further probes: signs of every column of the core."""
+        more = self.rng.integers(0, 2, (self._signs.shape[0], count)) * 2.0 - 1.0
+        self._signs = np.concatenate([self._signs, more], axis=1)
+        self._solved = None
+
+    def factorize(self, theta):
+        """Eliminate the first term and take the diagonal blocks of what is left, at θ."""
+        self.factors = self.map.unpack(theta)
+        self._lambda = [self.factors[k] for k in self._rest]
+        factor = self.factors[self.eliminated]
+        M = blocks.transform(self._gram, factor)
+        np.einsum("jii->ji", M)[...] += 1.0
+        root, self._first_logdet = blocks.cholesky_inverse(M)
+        self._inverse = blocks.product(root, root, transpose=True)  # M₁⁻¹
+        half = root @ factor.T
+        self._H = blocks.product(half, half, transpose=True)
+        self._roots, self._core_logdet = [], 0.0  # L_D⁻¹
+        for piece, S, lambda_ in zip(self._pieces, self._diagonals, self._lambda, strict=True):
+            D = blocks.transform(S - piece.sandwich(self._H), lambda_)
+            np.einsum("jii->ji", D)[...] += 1.0
+            root, logdet = blocks.cholesky_inverse(D)
+            self._roots.append(root)
+            self._core_logdet += logdet
+        self._solved = None
+
+    def _whiten(self, V):
+        """Return L_D⁻¹V."""
+        return self._by_term(V, blocks.dot)
+
+    def _color(self, V):
+        """Return L_D⁻ᵀV."""
+        return self._by_term(V, blocks.tdot)
+
+    def _by_term(self, V, multiply):
+        return np.concatenate(
+            [multiply(root, V[part]) for root, part in zip(self._roots, self.core_map.effect_slices, strict=True)]
+        )
+
+    def _apply(self, V):
+        """Return AV."""
+        V = self._color(V)
+        W = self.core_map.dot(self._lambda, V)
+        inner = self._S @ W - self._Bt @ blocks.dot(self._H, self._B @ W)
+        return self._whiten(self.core_map.tdot(self._lambda, inner) + V)
+
+    def _conjugate(self, rhs, tolerance):
+        """Return the Solution of A x = rhs."""
+        solution = conjugate_gradients(self._apply, rhs, tolerance)
+        self.iterations.append(solution.iterations)
+        return solution
+
+    def _split(self, V):
+        return V[self._first], np.concatenate([V[: self._first.start], V[self._first.stop :]])
+
+    def _join(self, first, rest):
+        return np.concatenate([rest[: self._first.start], first, rest[self._first.start :]])
+
+    def solve(self, rhs, rough=False):
+        """Return M⁻¹ rhs, (q, r)."""
+        first, rest = self._split(rhs)
+        factor = self.factors[self.eliminated]
+        first = blocks.dot(self._inverse, first)
+        levels = np.matmul(factor, first.reshape(*self._gram.shape[:2], -1)).reshape(first.shape)  # Λ₁M₁⁻¹ rhs₁
+        rest = rest - self.core_map.tdot(self._lambda, self._Bt @ levels)
+        rest = self._color(self._conjugate(self._whiten(rest), ROUGH if rough else EXACT).x)
+        return self._join(first - self._coupled(rest), rest)
+
+    def _coupled(self, V):
+        """Return M₁⁻¹Λ₁'BΛ₂V."""
+        levels = self._B @ self.core_map.dot(self._lambda, V)
+        factor = self.factors[self.eliminated]
+        levels = np.matmul(factor.T, levels.reshape(*self._gram.shape[:2], -1)).reshape(levels.shape)
+        return blocks.dot(self._inverse, levels)
+
+    def gram_dot(self, V):
+        """Return S V, (q, r)."""
+        first, rest = self._split(V)
+        return self._join(blocks.dot(self._gram, first) + self._B @ rest, self._S @ rest + self._Bt @ first)
+
+    def _probed(self):
+        """Return v and z, A⁻¹z (q₂, v + t), z'log(A)z: v orthonormal modes, then t random probes orthogonal to them."""
+        if self._solved is None:
+            modes = np.linalg.qr(self._modes())[0]
+            z = np.column_stack([modes, self._signs - modes @ (modes.T @ self._signs)])
+            solution = self._conjugate(z, ROUGH)
+            self._solved = modes.shape[1], z, solution.x, solution.log_quadratic()
+        return self._solved
+
+    def _modes(self):
+        """Return columns that are not left to chance, (q₂, v).
+
+        All of a small term; of others what A all but annihilates, a shift of the first column of all levels: L_D'λ⁻¹1.
+        """
+        modes = []
+        for root, lambda_, part in zip(self._roots, self._lambda, self.core_map.effect_slices, strict=True):
+            size = part.stop - part.start
+            columns = np.zeros((self.core_map.n_effects, size if size <= FEW else 1))
+            if size <= FEW:
+                columns[part] = np.eye(size)
+            else:
+                columns[part].reshape(len(root), -1)[:, 0] = 1.0 / (root[:, 0, 0] * max(abs(lambda_[0, 0]), RAISED))
+            modes.append(columns)
+        return np.concatenate(modes, axis=1)
+
+    def logdet(self) -> float:
+        """Return the estimate of log|M|, by stochastic Lanczos quadrature."""
+        return self._first_logdet + self._core_logdet + float(self._log_samples().mean())
+
+    def _log_samples(self):
+        """Return an estimate of log|A| from every probe, (t,): the constant modes exact, tr(A - I) = 0 as control."""
+        modes, z, _, logs = self._probed()
+        Az = self._apply(z)
+        controls = np.einsum("ij,ij->j", z, Az) - np.einsum(
+            "ij,ij->j", z, z
+        )  # z'(A - I)z; their mean is -that of modes
+        exact = logs[:modes].sum() - controls[:modes].sum()
+        return exact + logs[modes:] - controls[modes:]
+
+    def logdet_error(self) -> float:
+        """Return the Monte-Carlo standard error of `logdet`."""
+        samples = self._log_samples()
+        return float(samples.std(ddof=1) / np.sqrt(samples.size))
+
+    def inverse_block_sums(self):
+        """Return estimates of T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
+        return [samples.mean(axis=0) for samples in self._trace_samples()]
+
+    def _trace_samples(self):
+        """Return an estimate of every T_k from every probe, (t, c_k, c_k): A⁻¹ = E zz' is exact, A⁻¹ - I probed."""
+        modes, z, x, _ = self._probed()
+        difference, plain = self._color(x - z), self._color(z)
+        samples = [None] * len(self.map.shapes)
+        for k, root, part in zip(self._rest, self._roots, self.core_map.effect_slices, strict=True):
+            exact = blocks.product(root, root, transpose=True).sum(axis=0)  # Σ_j D_j⁻¹
+            samples[k] = exact + _outer_sums(difference[part], plain[part], len(root), modes)
+        levels = len(self._gram)
+        left, right = self._coupled(difference), self._coupled(plain)
+        exact = self._inverse.sum(axis=0) + self._first_control()
+        samples[self.eliminated] = exact + _outer_sums(left, right, levels, modes)
+        return samples
+
+    def _first_control(self):
+        """Return Σ_j of the diagonal blocks of M₁⁻¹Λ₁'BΛ₂D⁻¹Λ₂'B'Λ₁M₁⁻¹, (c, c)."""
+        outer = self._inverse @ self.factors[self.eliminated].T
+        total = 0.0
+        for piece, root, lambda_ in zip(self._pieces, self._roots, self._lambda, strict=True):
+            half = root @ lambda_.T  # L_D⁻¹λ'
+            total = total + piece.trace(outer, half)
+        return total
+
+    def inverse_blocks(self, k):
+        """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k): by solves, so only for few columns."""
+        shape, part = self.map.shapes[k], self.map.effect_slices[k]
+        out = np.empty((shape.n_levels, shape.n_columns, shape.n_columns))
+        width = max(1, 64 // shape.n_columns)
+        for start in range(0, shape.n_levels, width):
+            stop = min(start + width, shape.n_levels)
+            columns = part.start + np.arange(start * shape.n_columns, stop * shape.n_columns)
+            rhs = np.zeros((self.map.n_effects, columns.size))
+            rhs[columns, np.arange(columns.size)] = 1.0
+            square = self.solve(rhs)[columns].reshape(stop - start, shape.n_columns, stop - start, shape.n_columns)
+            out[start:stop] = square[np.arange(stop - start), :, np.arange(stop - start), :]
+        return out
+
+    def marginal_block_sums(self):
+        """Return estimates of Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each, by (6); where λ_k is singular, at a nearby θ."""
+        sums = self.inverse_block_sums()
+        singular = [k for k in range(len(sums)) if self._smallest(k) < RAISED]
+        out = [None if k in singular else self._from_trace(k, T) for k, T in enumerate(sums)]
+        if singular:
+            here = self.map.pack(self.factors)
+            self.factorize(self.map.pack([self._raised(k) if k in singular else f for k, f in enumerate(self.factors)]))
+            sums = self.inverse_block_sums()
+            for k in singular:
+                out[k] = self._from_trace(k, sums[k])
+            self.factorize(here)
+        return out
+
+    def _from_trace(self, k, T):
+        inverse = np.linalg.inv(self.factors[k])
+        return inverse.T @ (self.map.shapes[k].n_levels * np.eye(len(T)) - T) @ inverse
+
+    def _smallest(self, k):
+        """Return the smallest singular value of λ_k in its natural scale."""
+        return np.linalg.svd(self.factors[k] * self._scales[k][:, None], compute_uv=False)[-1]
+
+    def _raised(self, k):
+        """Return λ_k with its small singular values raised."""
+        size = self._scales[k][:, None]
+        if self.map.shapes[k].structure == "diagonal":
+            return np.diag(np.maximum(np.abs(np.diag(self.factors[k])), RAISED / size[:, 0]))
+        left, values, _ = np.linalg.svd(self.factors[k] * size)
+        return np.linalg.qr((left * np.maximum(values, RAISED)).T, mode="r").T / size
+
+    def gradient_samples(self):
+        """Return ∂d/∂θ's random part from every probe, (t, m)."""
+        traces = self._trace_samples()
+        inverses = [np.linalg.pinv(factor) for factor in self.factors]
+        parts = [-2.0 * inverse.T @ T for inverse, T in zip(inverses, traces, strict=True)]
+        return np.array([self.map.pack([part[t] for part in parts]) for t in range(self.probes)])
+
+
+class _Matrix:
+    """A sparse matrix that multiplies blocks of vectors on all threads."""
+
+    def __init__(self, matrix):
+        from .spmm import csr_dot
+
+        matrix = sp.csr_array(matrix)
+        self._dot, self.shape = csr_dot, matrix.shape
+        self._arrays = matrix.indptr, matrix.indices, matrix.data
+
+    def __matmul__(self, V):
+        out = np.empty((self.shape[0], V.shape[1]))
+        self._dot(*self._arrays, np.ascontiguousarray(V), out)
+        return out
+
+
+class _Blocks:
+    """B of one core term as blocks (e, c, d): entry e couples level `row` of the first term to level `column`."""
+
+    def __init__(self, piece, c, d):
+        block = sp.csr_array(piece).tobsr((c, d))
+        self.data = block.data
+        self.row = np.repeat(np.arange(block.indptr.size - 1, dtype=np.int32), np.diff(block.indptr))
+        self.column, self.levels = block.indices, piece.shape[1] // d
+
+    def sandwich(self, H):
+        """Return Σ_i B_ij'H_iB_ij for every level j of the core term, (levels, d, d)."""
+        d = self.data.shape[2]
+        out = np.empty((self.levels, d, d))
+        half = np.matmul(H[self.row], self.data) if d > 1 or H.shape[1] > 1 else None
+        for a in range(d):
+            for b in range(a + 1):
+                if half is None:
+                    values = H[self.row, 0, 0] * self.data[:, 0, 0] ** 2
+                else:
+                    values = np.einsum("ec,ec->e", self.data[:, :, a], half[:, :, b])
+                out[:, a, b] = out[:, b, a] = np.bincount(self.column, values, minlength=self.levels)
+        return out
+
+    def trace(self, outer, half):
+        """Return Σ_e O B_e (h'h) B_e'O', O the block of the row and h that of the column, (c, c)."""
+        if self.data.shape[1:] == (1, 1):
+            scaled = outer[self.row, 0, 0] * self.data[:, 0, 0] * half[self.column, 0, 0]
+            return np.array([[scaled @ scaled]])
+        scaled = np.matmul(np.matmul(outer[self.row], self.data), half[self.column].transpose(0, 2, 1))
+        return np.einsum("ead,ebd->ab", scaled, scaled)
+
+
+def _diagonal_blocks(block):
+    """Return the diagonal blocks (l, c, c) of Z_k'WZ_k; a user-supplied Z has one column a level."""
+    return block.diagonal()[:, None, None] if sp.issparse(block) else block
+
+
+def _outer_sums(left, right, levels, modes):
+    """Return Σ_j (l_jr_j' + r_jl_j')/2 of every random probe plus the sum over the modes, (t, c, c)."""
+    left, right = (values.reshape(levels, -1, values.shape[1]) for values in (left, right))
+    products = np.einsum("jat,jbt->tab", left, right)
+    products = 0.5 * (products + products.transpose(0, 2, 1))
+    return products[modes:] + products[:modes].sum(axis=0)
