@@ -1,6 +1,7 @@
 """Linear mixed-effects models with grouped and crossed random effects on one sparse Cholesky factor."""
 
 from . import datasets
+from .comparison.likelihood_ratio import compare
 from .engine_comparison import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
@@ -24,6 +25,7 @@ __all__ = [
     "MixedLMResults",
     "RandomTerm",
     "VCSpec",
+    "compare",
     "compare_engines",
     "datasets",
     "lmer",

@@ -154,7 +154,7 @@ class Columns:
             if table.columns[name].dtype.kind in "mM":
                 raise DataError(f"Column {name!r} holds dates or durations. Convert it to numbers, or use C({name}).")
         spec = ModelSpec(formula, ensure_full_rank=True, na_action="ignore", output="numpy")
-        spec, values = _matrix(text, spec, table.complete(variables)[0], scope)
+        spec, values = model_matrix(text, spec, table.complete(variables)[0], scope)
         for term, _, names in spec.structure:
             if not names:
                 message = f"{term} has one level and adds no column to '{text}'. Leave it out."
@@ -190,7 +190,7 @@ class Columns:
         part, rows = table.complete(self.variables)
         if not len(part):
             return np.full((len(table), len(self.names)), np.nan)
-        return scattered(_matrix(self.text, self.spec, self._recoded(part), self.scope)[1], rows, np.nan)
+        return scattered(model_matrix(self.text, self.spec, self._recoded(part), self.scope)[1], rows, np.nan)
 
     def _recoded(self, table: Table) -> Table:
         """Return the table with the categories of the fit; raise if there are others."""
@@ -219,7 +219,7 @@ def _are_numeric(text: str, table: Table, scope: Scope) -> bool:
     )
 
 
-def _matrix(text: str, spec: ModelSpec, table: Table, scope: Scope) -> tuple[ModelSpec, np.ndarray]:
+def model_matrix(text: str, spec: ModelSpec, table: Table, scope: Scope) -> tuple[ModelSpec, np.ndarray]:
     """Return formulaic's spec of the model matrix of a formula, and its values (n, c) in float64."""
     columns = {name: pd.Series(values) for name, values in table.columns.items()}
     coded = {name: C(columns.pop(name), kind) for name, kind in scope.contrasts.items() if name in columns}

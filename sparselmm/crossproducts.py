@@ -8,7 +8,7 @@ large mean of y; `to_params` and `basis_logdet` undo it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -98,6 +98,21 @@ class CrossProducts:
             },
             shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure, t.name) for t in terms),
             basis=basis,
+            center=center,
+        )
+
+    def with_response(self, y, X, terms, weights=None) -> CrossProducts:
+        """Return the cross-products of the same X (n, p), K terms and weights with another response y (n,)."""
+        X = X @ self.basis
+        weighted = y if weights is None else y * weights
+        center = np.linalg.solve(self.XX, X.T @ weighted) if self.n_fixed else np.zeros(0)
+        y = y - X @ center
+        weighted = y if weights is None else y * weights
+        return replace(
+            self,
+            Xy=X.T @ weighted,
+            yy=float(weighted @ y),
+            Zy=np.concatenate([term.Z.T @ weighted for term in terms]),
             center=center,
         )
 

@@ -187,7 +187,9 @@ class Run:
         d = self.likelihood.derivatives(at)
         self.crawls |= len(self.steps) >= (PATIENCE if self.gain > 1.5 else LIMIT)
         hessian = self.likelihood.hessian(at, d) if self.crawls else d.hessian
-        return Quadratic(d.gradient * self.scale, hessian * np.outer(self.scale, self.scale), d.A)
+        gradient = d.gradient * self.scale
+        self.steps[-1] = replace(self.steps[-1], gradient_norm=float(np.linalg.norm(gradient)))
+        return Quadratic(gradient, hessian * np.outer(self.scale, self.scale), d.A)
 
     def negligible(self, decrease, deviance) -> bool:
         """True if a decrease is below the tolerance or below the rounding of the deviance."""

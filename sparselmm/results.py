@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from math import erfc, sqrt
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -19,8 +17,8 @@ from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
 from .marginal_means.methods import MarginalMeansMethods
 from .plots.methods import PlotMethods
-from .predict import linear_predictor, predict
 from .prediction.methods import PredictionMethods
+from .prediction.rows import rows_of_fit
 from .profile.methods import ProfileMethods
 from .resampling.methods import ResamplingMethods
 from .summary import Summary
@@ -187,15 +185,28 @@ class LinearMixedModelResults(
 
     @labelled
     def pvalues(self) -> pd.Series:
-        """Two-sided p-values of `tvalues` from the normal distribution, (p,)."""
-        return self._by_column(np.array([erfc(abs(t) / sqrt(2.0)) for t in self.tvalues]))
+        """Two-sided p-values of `tvalues`, (p,), with Satterthwaite's degrees of freedom (others: `inference`)."""
+        return self.inference().pvalues
 
-    def conf_int(self, alpha=0.05) -> pd.DataFrame:
-        """Return Wald intervals of level 1 - alpha from the normal distribution, (p, 2): columns lower and upper."""
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
-        margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * self.bse_fe
-        return pd.DataFrame({"lower": self.fe_params - margin, "upper": self.fe_params + margin})
+    def conf_int(self, alpha=0.05, method="wald", ddf="satterthwaite", **options) -> pd.DataFrame:
+        """Return confidence intervals of level 1 - alpha: columns lower and upper.
+
+        Parameters
+        ----------
+        alpha : float
+        method : {"wald", "profile", "bootstrap"}
+            Wald intervals of the fixed effects, (p, 2), or intervals of all parameters from the profile likelihood
+            (`profile`) or from a parametric bootstrap (`bootstrap`), whose further arguments go to these methods.
+        ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+            Degrees of freedom of Wald intervals.
+        """
+        if method == "wald":
+            return self.inference(ddf, **options).conf_int(alpha)
+        if method == "profile":
+            return self.profile(**options).conf_int(alpha)
+        if method in ("bootstrap", "boot"):
+            return self.bootstrap(**options).conf_int(alpha)
+        raise ValueError(f"method must be 'wald', 'profile' or 'bootstrap', not {method!r}.")
 
     @property
     def scale(self) -> float:
@@ -281,56 +292,43 @@ class LinearMixedModelResults(
     @labelled
     def fittedvalues(self) -> pd.Series:
         """Xβ + Zb plus the offset, (n,)."""
-        return self._by_row(linear_predictor(self, self.model.terms))
+        return self._by_row(rows_of_fit(self.model, range(len(self.model.terms))).linear_predictor(self))
 
     @labelled
     def resid(self) -> pd.Series:
         """Response minus `fittedvalues`, (n,)."""
         return self._by_row(self.model.endog - self.fittedvalues.to_numpy())
 
-    def predict(self, new=None, random=True, new_levels="raise", offset=None) -> pd.Series:
-        """Predict the response.
+    def summary(self, ddf="satterthwaite", level=0.95) -> Summary:
+        """Return the summary of the fit, which prints as text and shows as HTML in a notebook.
 
         Parameters
         ----------
-        new : data frame or dict of arrays, optional
-            The columns that the formula uses, without the response. Default: the data of the fit. The model must
-            come from a formula.
-        random : bool, str or list of str
-            Whether random effects are included, or the names of the terms whose are.
-        new_levels : {"raise", "zero"}
-            What to do with a level that the fit has not seen: an error, or random effects of zero.
-        offset : array_like, shape (n_new,), optional
-            Needed if the fit had an array of offsets.
-
-        Returns
-        -------
-        Series, shape (n_new,)
-            With the index of the new data; NaN where a value that is needed is missing.
-
-        Raises
-        ------
-        DataError
-            If a column is missing or a level is new.
+        ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+            Degrees of freedom of the tests and intervals of the fixed effects.
+        level : float
+            Of the intervals.
         """
-        return predict(self, new, random, new_levels, offset)
+        return Summary(self, ddf, level)
 
-    def summary(self) -> Summary:
-        """Return the summary of the fit, which prints as text and shows as HTML in a notebook."""
-        return Summary(self)
-
-    def tidy(self, effects="all", conf_int=False, conf_level=0.95) -> pd.DataFrame:
+    def tidy(self, effects="all", conf_int=False, conf_level=0.95, ddf="satterthwaite") -> pd.DataFrame:
         """Return estimates, a row each, in the columns of R's broom.mixed.
 
         Parameters
         ----------
-        effects : {"all", "fixed", "random"}
-            Fixed effects, or standard deviations (``sd__x``) and correlations (``cor__x.z``) of the random ones, whose
-            standard errors are in `variance_params`.
+        effects : str or list of str
+            ``"fixed"``: fixed effects. ``"ran_pars"`` or ``"random"``: standard deviations (``sd__x``) and correlations
+            (``cor__x.z``) of the random ones, whose standard errors are in `variance_params`. ``"all"``: both.
+            ``"ran_vals"``: the random effects, with their standard deviations given the data, β and θ (as
+            `random_effects_sd`). ``"ran_coefs"``: `coefficients`, fixed plus random effects of every level, with the
+            standard errors `coefficients_se`.
         conf_int : bool
-            Whether to add conf.low and conf.high, of level `conf_level`.
+            Whether to add conf.low and conf.high, of level `conf_level`: of t distributions for fixed effects, normal
+            ones for levels.
+        ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+            Degrees of freedom of the fixed effects.
         """
-        return tables.tidy(self, effects, conf_int, conf_level)
+        return tables.tidy(self, effects, conf_int, conf_level, ddf)
 
     def glance(self) -> pd.DataFrame:
         """Return the fit in one row: nobs, sigma, logLik, AIC, BIC, REMLcrit or deviance, df.residual and flags.
@@ -339,13 +337,20 @@ class LinearMixedModelResults(
         """
         return tables.glance(self)
 
-    def augment(self, data=None) -> pd.DataFrame:
+    def augment(self, data=None, se_fit=False, influence=False) -> pd.DataFrame:
         """Return data with the columns .fitted, .resid and .fixed (without random effects).
 
-        `data` are the data of the fit, whose incomplete rows are left out; by default, response, fixed-effects
-        columns and grouping factors as the model holds them.
+        Parameters
+        ----------
+        data : data frame or dict of arrays, optional
+            The data of the fit, whose incomplete rows are left out; by default, response, fixed-effects columns and
+            grouping factors as the model holds them.
+        se_fit : bool
+            Whether to add .se.fit, the standard errors of .fitted (see `predict`).
+        influence : bool
+            Whether to add .hat and .cooksd (see `leverage` and `cooks_distance`).
         """
-        return tables.augment(self, data)
+        return tables.augment(self, data, se_fit, influence)
 
     def __repr__(self) -> str:
         what = self.model.formula or f"{self.model.endog_name} from arrays"

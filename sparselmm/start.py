@@ -11,34 +11,39 @@ LARGEST = 1e3  # and the largest relative standard deviation, in units of the co
 
 
 def moment_start(cross) -> np.ndarray:
-    """Return θ with diagonal λ_k from MINQUE(0) variances, (m,).
+    """Return θ with diagonal λ_k from MINQUE(0) variances, (m,)."""
+    return moment_starts(cross, cross.Zy[None], np.array([cross.yy]))[0]
+
+
+def moment_starts(cross, Zy, yy) -> np.ndarray:
+    """Return θ with diagonal λ_k from MINQUE(0) variances for k responses, (k, m); Zy (k, q), yy (k,) as in `cross`.
 
     Solves E[y'Py], E[|Z_a'Py|²] = their values for σ² and one variance per random column a, where P projects on
     the complement of X (Rao 1971; Searle, Casella & McCulloch 1992, section 11.3).
     """
     L = np.linalg.cholesky(cross.XX)
     F = sla.solve_triangular(L, cross.ZX.T, lower=True).T if cross.n_fixed else cross.ZX
-    w = cross.Zy  # Z'Py: the pilot fit is least squares
     blocks = _Columns(cross, F)
     count = len(blocks.columns)
-    moments, system = np.empty(count + 1), np.zeros((count + 1, count + 1))
-    moments[0], system[0, 0] = cross.yy, cross.nobs - cross.n_fixed
-    for a in range(count):
-        moments[a + 1] = np.sum(w[blocks.columns[a]] ** 2)
+    system, moments = np.zeros((count + 1, count + 1)), np.empty((count + 1, len(yy)))
+    moments[0], system[0, 0] = yy, cross.nobs - cross.n_fixed
+    for a, column in enumerate(blocks.columns):
+        moments[a + 1] = np.sum(Zy[:, column] ** 2, axis=1)  # Z'Py: the pilot fit is least squares
         system[0, a + 1] = system[a + 1, 0] = blocks.trace(a)
         for b in range(a + 1):
             system[a + 1, b + 1] = system[b + 1, a + 1] = blocks.squared_norm(a, b)
     size = np.maximum(system.max(axis=0), np.finfo(float).tiny)
-    solution = np.linalg.lstsq(system / size, moments, rcond=1e-12)[0] / size
-    scale = solution[0] if solution[0] > 0 else cross.yy / cross.nobs
-    variances, factors, first = solution[1:] / scale, [], 0
-    for k, shape in enumerate(cross.shapes):
+    solution = np.linalg.lstsq(system / size, moments, rcond=1e-12)[0] / size[:, None]
+    variances = solution[1:] / np.where(solution[0] > 0, solution[0], yy / cross.nobs)
+    theta, first = np.zeros((len(yy), cross.relative_factor.n_theta)), 0
+    for k, (shape, part) in enumerate(zip(cross.shapes, cross.relative_factor.theta_slices, strict=True)):
         rms = cross.column_scale(k)
         smallest = np.sqrt(SMALLEST * shape.n_levels / cross.nobs) / rms
-        part = np.sqrt(np.maximum(variances[first : first + shape.n_columns], 0.0))
-        factors.append(np.diag(np.clip(part, smallest, LARGEST / rms)))
+        diagonal = np.sqrt(np.maximum(variances[first : first + shape.n_columns].T, 0.0))
+        rows, columns = shape.entries
+        theta[:, np.arange(part.start, part.stop)[rows == columns]] = np.clip(diagonal, smallest, LARGEST / rms)
         first += shape.n_columns
-    return cross.relative_factor.pack(factors)
+    return theta
 
 
 class _Columns:

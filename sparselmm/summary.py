@@ -1,8 +1,7 @@
-"""The printed summary of a fit: the tables of tables.py as aligned text and as HTML."""
+"""The printed summary of a fit: the tables of tables.py as aligned text, HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from math import floor, isfinite, log10
 from textwrap import wrap
@@ -12,71 +11,39 @@ import numpy as np
 from . import tables
 from .boundary import SINGULAR
 from .covariance import correlation
+from .export import Block, latex, markdown
 
 WIDTH = 88
 DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
 MOST_DECIMALS = 7
-FIGURE_SPACE = "\u2007"  # as wide as a digit
+DDF_NOTES = {
+    "satterthwaite": "Tests and intervals use t distributions with Satterthwaite's degrees of freedom.",
+    "kenward-roger": "Standard errors and degrees of freedom are Kenward and Roger's.",
+    "residual": "Tests and intervals use t distributions with the residual degrees of freedom, rows minus columns.",
+    "z": "Tests and intervals use the normal distribution (z).",
+}
 
 STYLE = """<style>
-.sparselmm table {border-collapse: collapse; margin: 0 0 1em 0; font-variant-numeric: tabular-nums}
+.sparselmm table {border-collapse: collapse; margin: 0 0 1em 0; font-size: inherit; font-variant-numeric: tabular-nums}
 .sparselmm caption {text-align: left; font-weight: bold; padding: 0.2em 0}
-.sparselmm th, .sparselmm td {text-align: right; padding: 0.1em 0.7em; border: none; background: none}
+.sparselmm th, .sparselmm td {text-align: right; padding: 0.1em 0 0.1em 1.4em; border: none; background: none}
 .sparselmm th.label, .sparselmm td.label {text-align: left; font-weight: normal}
+.sparselmm tr > :first-child {padding-left: 0}
 .sparselmm thead th {border-bottom: 1px solid; font-weight: normal}
 .sparselmm ul {margin: 0; padding-left: 1.2em}
 </style>"""
 
 
-@dataclass(frozen=True)
-class Block:
-    """A titled table of texts; numbers of a column are padded to align at the decimal point.
-
-    Attributes
-    ----------
-    title : str
-    header : tuple of str, length c
-    rows : list of tuple of str, each of length c
-    labels : int
-        Leading columns that hold labels, left-aligned; the others are right-aligned.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    labels: int
-
-    def as_text(self) -> str:
-        """Return title, header and rows, columns two spaces apart."""
-        lines = [self.header, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        pad = [str.ljust if i < self.labels else str.rjust for i in range(len(widths))]
-        texts = ["  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)) for line in lines]
-        return "\n".join([self.title, *(f"  {text}".rstrip() for text in texts)])
-
-    def as_html(self) -> str:
-        """Return an HTML table with its title as caption."""
-        body = "\n".join(self._row("td", cells) for cells in self.rows)
-        head = self._row("th", self.header)
-        return (
-            f"<table>\n<caption>{escape(self.title)}</caption>\n"
-            f"<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
-
-    def _row(self, tag, cells):
-        """Return one row of an HTML table; spaces that align numbers are as wide as digits."""
-        labels = (f'<{tag} class="label">{escape(cell)}</{tag}>' for cell in cells[: self.labels])
-        space = FIGURE_SPACE if tag == "td" else " "
-        numbers = (f"<{tag}>{escape(cell).replace(' ', space)}</{tag}>" for cell in cells[self.labels :])
-        return "<tr>" + "".join([*labels, *numbers]) + "</tr>"
-
-
 class Summary:
-    """Summary of a fit: prints as text and shows as HTML in a notebook.
+    """Summary of a fit: prints as text and shows as HTML in a notebook; also as Markdown and LaTeX.
 
     Parameters
     ----------
     fit : LinearMixedModelResults
+    ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+        Degrees of freedom of the tests and intervals of the fixed effects.
+    level : float
+        Of the intervals.
 
     Attributes
     ----------
@@ -84,25 +51,27 @@ class Summary:
     facts : list of (str, str)
         Formula, sizes and criterion.
     blocks : list of Block
-        Random effects; fixed effects, if there are any, with normal tests and intervals.
+        Random effects; fixed effects, if there are any, with t tests and intervals.
     notes : list of str
         Sentences on what the numbers do not show.
     """
 
-    def __init__(self, fit):
+    def __init__(self, fit, ddf="satterthwaite", level=0.95):
         self.title = f"Linear mixed model fit by {'REML' if fit.reml else 'maximum likelihood'}"
         self.facts = _facts(fit)
         self.blocks = [_random_block(fit)]
-        if fit.model.exog_names:
-            self.blocks.append(_fixed_block(tables.fixed_effects(fit)))
         self.notes = _notes(fit)
+        if fit.model.exog_names:
+            inference = fit.inference(ddf)
+            self.blocks.append(_fixed_block(tables.fixed_effects(fit, level, ddf), level))
+            self.notes += [DDF_NOTES[inference.ddf], *inference.notes]
 
     def as_text(self) -> str:
         """Return the summary as text."""
         width = max(len(label) for label, _ in self.facts) + 2
         facts = "\n".join(_hanging(f"{label:<{width}}{text}", width) for label, text in self.facts)
-        notes = "\n".join(["Notes", *(_hanging(f"  {note}", 4) for note in self.notes)])
-        return "\n\n".join([f"{self.title}\n{facts}", *(block.as_text() for block in self.blocks), notes])
+        notes = ["\n".join(["Notes", *(_hanging(f"  {note}", 4) for note in self.notes)])] if self.notes else []
+        return "\n\n".join([f"{self.title}\n{facts}", *(block.as_text() for block in self.blocks), *notes])
 
     def as_html(self) -> str:
         """Return the summary as an HTML fragment."""
@@ -110,15 +79,33 @@ class Summary:
             f'<tr><th class="label">{escape(label)}</th><td class="label">{escape(text)}</td></tr>'
             for label, text in self.facts
         )
-        notes = "\n".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        notes = "".join(f"<li>{escape(note)}</li>\n" for note in self.notes)
         return "\n".join(
             [
                 f'<div class="sparselmm">\n{STYLE}',
                 f"<table>\n<caption>{escape(self.title)}</caption>\n<tbody>\n{facts}\n</tbody>\n</table>",
                 *(block.as_html() for block in self.blocks),
-                f"<ul>\n{notes}\n</ul>\n</div>",
+                f"<ul>\n{notes}</ul>\n</div>" if self.notes else "</div>",
             ]
         )
+
+    def as_markdown(self) -> str:
+        """Return the summary in Markdown with pipe tables."""
+        facts = "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in self.facts)
+        notes = ["\n".join(f"- {markdown(note)}" for note in self.notes)] if self.notes else []
+        parts = [f"**{markdown(self.title)}**", facts, *(block.as_markdown() for block in self.blocks), *notes]
+        return "\n\n".join(parts) + "\n"
+
+    def as_latex(self) -> str:
+        r"""Return the summary as a LaTeX table for the package booktabs, which the preamble loads."""
+        facts = [rf"{latex(label)} & {latex(text)} \\" for label, text in self.facts]
+        lines = [r"\begin{table}[htbp]", rf"\caption{{{latex(self.title)}}}", r"\footnotesize\raggedright", ""]
+        lines += [r"\begin{tabular}{@{}lp{0.75\linewidth}@{}}", *facts, r"\end{tabular}", ""]
+        for block in self.blocks:
+            lines += [r"\medskip", "", block.as_latex(), ""]
+        if self.notes:
+            lines += [r"\medskip", "", "\n\n".join(map(latex, self.notes)), ""]
+        return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def __str__(self) -> str:
         return self.as_text()
@@ -164,16 +151,25 @@ def _random_block(fit):
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
 
 
-def _fixed_block(table):
+def _fixed_block(table, level):
     """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
     values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
     numbers = [[_number(value, like=row[1]) for value in row] for row in values]
     estimate, error, low, high = (_aligned(column) for column in zip(*numbers, strict=True))
-    statistic = [f"{z:.3f}" for z in table["statistic"]]
+    statistic = [f"{t:.3f}" for t in table["statistic"]]
     p_value = ["<0.001" if p < 0.001 else f"{p:.3f}" for p in table["p.value"]]
-    header = ("", "Estimate", "Std. error", "z value", "P>|z|", "[0.025", "0.975]")
-    rows = list(zip(table["term"], estimate, error, statistic, p_value, low, high, strict=True))
-    return Block("Fixed effects", header, rows, labels=1)
+    normal = np.isinf(table["df"]).all()
+    df = {} if normal else {"df": _degrees(table["df"].to_numpy())}
+    name = "z" if normal else "t"
+    columns = {"": table["term"], "Estimate": estimate, "Std. error": error, **df, f"{name} value": statistic}
+    columns |= {f"P>|{name}|": p_value, f"[{0.5 - 0.5 * level:.3g}": low, f"{0.5 + 0.5 * level:.3g}]": high}
+    return Block("Fixed effects", tuple(columns), list(zip(*columns.values(), strict=True)), labels=1)
+
+
+def _degrees(df):
+    """Return degrees of freedom as texts: with one decimal, none if all are whole or large."""
+    whole = (np.abs(df - np.round(df)) < 0.05).all() or (df >= 1_000).all()
+    return [f"{value:.{0 if whole else 1}f}" for value in df]
 
 
 def _notes(fit):
@@ -194,7 +190,6 @@ def _notes(fit):
         notes.append(f"{model.design.n_missing:,} rows with missing values were left out.")
     if model.weights is not None:
         notes.append("The residual variance of a row is the one shown divided by its weight.")
-    notes.append("Tests and intervals use the normal distribution (z).")
     return notes
 
 

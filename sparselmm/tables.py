@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from .covariance import correlation
 from .errors import DataError
 from .inference.variance import standard_errors
 
-EFFECTS = ("all", "fixed", "random")
+KINDS = ("fixed", "ran_pars", "ran_vals", "ran_coefs")
+ALIASES = {"all": ("fixed", "ran_pars"), "random": ("ran_pars",)}
+LABELS = ("effect", "group", "level", "term")
+NUMBERS = ("estimate", "std.error", "df", "statistic", "p.value", "conf.low", "conf.high")
 BOUNDARY = "at the boundary: no standard error"
 NOT_POSITIVE = "observed information not positive definite: no standard error"
 
 
-def fixed_effects(fit, level=0.95) -> pd.DataFrame:
-    """Return the fixed effects, a row each: term, estimate, std.error, statistic, p.value, conf.low, conf.high."""
-    interval = fit.conf_int(1.0 - level)
-    columns = {
-        "term": fit.params.index,
-        "estimate": fit.params,
-        "std.error": fit.bse,
-        "statistic": fit.tvalues,
-        "p.value": fit.pvalues,
-        "conf.low": interval["lower"],
-        "conf.high": interval["upper"],
-    }
-    return pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
+def fixed_effects(fit, level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+    """Return the fixed effects, a row each: term and the columns of `Inference.estimates`."""
+    names = fit.model.exog_names
+    table = fit.inference(ddf).estimates(np.eye(len(names)), level)
+    table.insert(0, "term", names)
+    return table
 
 
 def variance_parameters(fit, kinds=("sd", "cor")) -> pd.DataFrame:
@@ -60,17 +59,61 @@ def variance_params(fit) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def tidy(fit, effects="all", conf_int=False, conf_level=0.95) -> pd.DataFrame:
-    """Return fixed effects and variance parameters, a row each; see `LinearMixedModelResults.tidy`."""
-    if effects not in EFFECTS:
-        raise ValueError(f"effects must be one of {EFFECTS}, not {effects!r}.")
-    fixed = fixed_effects(fit, conf_level)
-    fixed.insert(0, "group", None)
-    fixed.insert(0, "effect", "fixed")
-    random = variance_parameters(fit).reindex(columns=fixed.columns).assign(effect="ran_pars")
-    parts = {"all": [fixed, random], "fixed": [fixed], "random": [random]}[effects]
-    table = pd.concat(parts, ignore_index=True)
-    return table if conf_int else table.drop(columns=["conf.low", "conf.high"])
+def tidy(fit, effects="all", conf_int=False, conf_level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+    """Return estimates, a row each; see `LinearMixedModelResults.tidy`."""
+    kinds = [kind for name in ([effects] if isinstance(effects, str) else effects) for kind in _kinds(name)]
+    if not 0.0 < conf_level < 1.0:
+        raise ValueError(f"conf_level={conf_level} is not between 0 and 1; conf_level=0.95 gives 95 % intervals.")
+    make = {
+        "fixed": lambda: fixed_effects(fit, conf_level, ddf),
+        "ran_pars": lambda: variance_parameters(fit),
+        "ran_vals": lambda: _with_interval(random_values(fit), conf_level),
+        "ran_coefs": lambda: _with_interval(random_coefficients(fit), conf_level),
+    }
+    columns = dict.fromkeys(LABELS, object) | dict.fromkeys(NUMBERS, float)
+    parts = [make[kind]().assign(effect=kind).reindex(columns=list(columns)) for kind in dict.fromkeys(kinds)]
+    table = pd.concat([part.astype(columns) for part in parts], ignore_index=True)
+    left_out = [] if {"ran_vals", "ran_coefs"} & set(kinds) else ["level"]
+    return table.drop(columns=left_out if conf_int else [*left_out, "conf.low", "conf.high"])
+
+
+def _kinds(name):
+    """Return the kinds of effects that a name stands for."""
+    if name not in KINDS and name not in ALIASES:
+        raise ValueError(f"effects must be one or more of {(*ALIASES, *KINDS)}, not {name!r}.")
+    return ALIASES.get(name, (name,))
+
+
+def random_values(fit) -> pd.DataFrame:
+    """Return random effects and their standard deviations given the data: group, level, term, estimate, std.error."""
+    return _stacked(fit.random_effects, fit.random_effects_sd)
+
+
+def random_coefficients(fit) -> pd.DataFrame:
+    """Return fixed plus random effects of every level with standard errors, in the columns of `random_values`."""
+    return _stacked(fit.coefficients, fit.coefficients_se)
+
+
+def _stacked(estimates, errors):
+    """Return tables (l, c) of every term with their standard errors, a row for each number, column after column."""
+    parts = []
+    for name, table in estimates.items():
+        l, c = table.shape
+        columns = {
+            "group": name,
+            "level": np.tile(np.asarray(table.index, dtype=object), c),
+            "term": np.repeat(table.columns, l),
+            "estimate": table.to_numpy().ravel(order="F"),
+            "std.error": errors[name].to_numpy().ravel(order="F"),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts)
+
+
+def _with_interval(table, level):
+    """Return a table with normal intervals."""
+    margin = ndtri(0.5 + 0.5 * level) * table["std.error"]
+    return table.assign(**{"conf.low": table["estimate"] - margin, "conf.high": table["estimate"] + margin})
 
 
 def glance(fit) -> pd.DataFrame:
@@ -91,19 +134,21 @@ def glance(fit) -> pd.DataFrame:
     )
 
 
-def augment(fit, data=None) -> pd.DataFrame:
-    """Return data with .fitted, .resid and .fixed; see `LinearMixedModelResults.augment`."""
+def augment(fit, data=None, se_fit=False, influence=False) -> pd.DataFrame:
+    """Return data with .fitted, .resid, .fixed and more; see `LinearMixedModelResults.augment`."""
     frame = _model_frame(fit.model) if data is None else _kept_rows(fit.model, data)
-    fitted = {".fitted": fit.fittedvalues, ".resid": fit.resid, ".fixed": fit.predict(random=False)}
-    return frame.assign(**{name: values.to_numpy() for name, values in fitted.items()})
+    columns = {".fitted": fit.fittedvalues, ".resid": fit.resid, ".fixed": fit.predict(random=False)}
+    if se_fit:
+        columns[".se.fit"] = fit.predict(se=True)["std.error"]
+    if influence:
+        columns |= {".hat": fit.leverage(), ".cooksd": fit.cooks_distance()}
+    return frame.assign(**{name: values.to_numpy() for name, values in columns.items()})
 
 
 def _kept_rows(model, data):
     """Return the rows of the data that the model was fitted to."""
     if not isinstance(data, pd.DataFrame):
-        from .data import column_names  # brings narwhals
-
-        data = pd.DataFrame({name: np.asarray(data[name]) for name in column_names(data)})
+        data = _pandas(data)
     kept = None if model.design is None else model.design.kept
     rows = model.nobs if kept is None else kept.size
     if len(data) != rows:
@@ -112,6 +157,17 @@ def _kept_rows(model, data):
     if isinstance(data.index, pd.Index) and model.index is not None and not data.index.equals(model.index):
         raise DataError("The rows of the data are not in the order of the fit. Give the data of the fit.")
     return data
+
+
+def _pandas(data):
+    """Return any data frame, a lazy one collected, or a dict of arrays as pandas."""
+    if not isinstance(data, Mapping):
+        import narwhals as nw
+
+        data = nw.from_native(data)
+        data = data.collect() if isinstance(data, nw.LazyFrame) else data
+        return pd.DataFrame({name: data[name].to_numpy() for name in data.columns})
+    return pd.DataFrame({name: np.asarray(values) for name, values in data.items()})
 
 
 def _model_frame(model):

@@ -155,3 +155,51 @@ def test_arrays():
     np.testing.assert_allclose(total, fit.fittedvalues)
     with pytest.raises(DataError, match="Build it from a formula"):
         fit.predict(X)
+
+
+@pytest.mark.parametrize(
+    "formula", ["Reaction ~ Days + b + (1 | Subject)", "Reaction ~ Days + (1 | Subject) + (1 | b)"]
+)
+def test_booleans_as_text(sleepstudy, formula):
+    fit = sparselmm.lmer(formula, sleepstudy.assign(b=sleepstudy["Days"] % 3 == 0))
+    new = {"Days": [1, 2], "Subject": ["308", "309"], "b": [True, False]}
+    expected = fit.predict(new)
+    with pytest.raises(DataError, match=r"b.*(held True and False in the data of the fit and holds text|another type)"):
+        fit.predict(new | {"b": ["True", "False"]}, new_levels="zero")
+    np.testing.assert_array_equal(fit.predict(new), expected)
+
+
+def test_labels_of_another_type(sleepstudy):
+    numbered = sleepstudy.assign(Subject=sleepstudy["Subject"].astype(int))
+    fit = sparselmm.lmer("Reaction ~ Days + (1 | Subject)", numbered)
+    with pytest.raises(DataError, match=r"'Subject': 308 are levels of the fit, but of another type"):
+        fit.predict({"Days": [1], "Subject": ["308"]}, new_levels="zero")
+    assert fit.predict({"Days": [1], "Subject": ["someone"]}, new_levels="zero").notna().all()
+
+
+SPANNING = {
+    "Reaction ~ {Days - Days.mean()} + (1 | Subject)": "Days - Days.mean()",
+    "Reaction ~ Days + ({Days / Days.max()} | Subject)": "Days / Days.max()",
+    "Reaction ~ Days + (1 | Subject) + (1 | {pd.qcut(Days, 3, labels=['a', 'b', 'c'])})": "pd.qcut",
+    "Reaction ~ offset(Days.rank()) + (1 | Subject)": "Days.rank()",
+}
+
+
+@pytest.mark.parametrize("formula", SPANNING)
+def test_columns_that_depend_on_other_rows(sleepstudy, formula):
+    fit = sparselmm.lmer(formula, sleepstudy)
+    with pytest.warns(sparselmm.DataWarning, match=r"depends on the other rows.*center\(x\)") as caught:
+        fit.predict(sleepstudy)
+    assert len(caught) == 1 and SPANNING[formula] in str(caught[0].message)
+    assert caught[0].filename == __file__
+    fit.predict()
+
+
+def test_columns_that_depend_on_their_row(sleepstudy):
+    """Functions that remember the fit, and those of one row, raise no warning."""
+    data = sleepstudy.assign(f=np.tile(["u", "v", "w"], 60))
+    fit = sparselmm.lmer(
+        "Reaction ~ bs(Days, df=4) + np.log(Days + 1) + C(f, contr.sum) + (scale(Days) | Subject) + (1 | {f + 'x'}:f)",
+        data,
+    )
+    np.testing.assert_allclose(fit.predict(data[5:8]), fit.fittedvalues[5:8])

@@ -1,4 +1,4 @@
-"""The numbers and labels of LinearMixedModelResults, its tables, pickles and plots."""
+"""The numbers and labels of LinearMixedModelResults, its tables and pickles."""
 
 import copy
 import pickle
@@ -301,49 +301,3 @@ def test_fitting_does_not_import_matplotlib_or_scipy_stats():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-
-
-@pytest.fixture
-def plots():
-    pytest.importorskip("matplotlib").use("Agg")
-    from matplotlib import pyplot
-
-    from sparselmm import plots
-
-    yield plots
-    pyplot.close("all")
-
-
-def test_caterpillar(fit, plots):
-    data = plots.caterpillar_data(fit, column="Days", level=0.5)
-    effects = fit.random_effects["Subject"]["Days"]
-    assert list(data.columns) == ["mode", "sd", "low", "high"] and data["mode"].is_monotonic_increasing
-    pd.testing.assert_series_equal(data["mode"].loc[effects.index], effects, check_names=False)
-    np.testing.assert_allclose(data["high"] - data["mode"], 0.6744897501960817 * data["sd"])
-    ax = plots.caterpillar(fit, column="Days")
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(data.index)
-    ax.figure.draw_without_rendering()
-    assert plots.caterpillar(fit, column="Days", ax=ax) is ax
-
-
-def test_caterpillar_counts_many_levels(plots):
-    rng = np.random.default_rng(1)
-    groups = np.repeat(np.arange(500), 4)
-    y = rng.standard_normal(500)[groups] + rng.standard_normal(2000)
-    fit = LinearMixedModel(y, np.ones(2000), RandomTerm(groups, name="g")).fit()
-    ax = plots.caterpillar(fit)
-    ax.figure.draw_without_rendering()
-    assert "500 levels" in ax.get_ylabel() and len(ax.get_yticks()) < 20
-
-
-def test_caterpillar_of_what(fit, plots):
-    with pytest.raises(ValueError, match=r"choose one with column=.*'Intercept', 'Days'"):
-        plots.caterpillar(fit)
-    with pytest.raises(ValueError, match=r"term='g' is not there.*'Subject'"):
-        plots.caterpillar(fit, "g")
-
-
-def test_caterpillar_without_matplotlib(fit, plots, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"sparselmm\[plot\]"):
-        plots.caterpillar(fit, column="Days")

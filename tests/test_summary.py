@@ -1,5 +1,6 @@
 """Whole summaries against golden files; ``python tests/test_summary.py`` writes them anew (read the difference)."""
 
+import re
 import warnings
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 import sparselmm
 from sparselmm import LinearMixedModel, RandomTerm
-from sparselmm.summary import Block
+from sparselmm.export import Block, latex, markdown
+from sparselmm.summary import DDF_NOTES
 
 GOLDEN = Path(__file__).parent / "golden"
 load = sparselmm.datasets.load
@@ -76,7 +78,7 @@ def fitted(name):
 def test_text(name):
     summary = fitted(name).summary()
     assert f"{summary}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
-    assert max(map(len, str(summary).splitlines())) <= 90
+    assert max(map(len, str(summary).splitlines())) <= 96
     assert summary.as_text() == repr(summary) == str(summary)
 
 
@@ -99,9 +101,55 @@ def test_without_fixed_effects():
     assert fit.tidy("fixed").empty and fit.cov_params().shape == (0, 0)
 
 
-def test_html():
-    expected = (GOLDEN / "sleepstudy_reml.html").read_text(encoding="utf-8")
-    assert fitted("sleepstudy_reml").summary().as_html() + "\n" == expected
+FORMATS = {
+    "sleepstudy_reml.html": lambda summary: summary.as_html() + "\n",
+    "scales.md": lambda summary: summary.as_markdown(),
+    "scales.tex": lambda summary: summary.as_latex(),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(name):
+    text = FORMATS[name](fitted(name.split(".")[0]).summary())
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_markdown_and_latex_hold_the_cells_of_the_text(name):
+    summary = fitted(name).summary()
+    lines = [[cell.rstrip() for cell in line] for block in summary.blocks for line in [block.header, *block.rows]]
+    rows = [line for line in summary.as_markdown().splitlines() if line.startswith("| ") and "--" not in line]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    assert cells == [[markdown(cell.strip()) for cell in line] for line in lines]
+    rows = [line for line in summary.as_latex().splitlines() if line.count(" & ") > 1]
+    cells = [re.sub(r"\\phantom\{[0.]*\}| \\\\$", "", row).split(" & ") for row in rows]
+    assert cells == [[latex(cell.strip()) for cell in line] for line in lines]
+
+
+def test_degrees_of_freedom():
+    fit = fitted("sleepstudy_reml")
+    columns = {"satterthwaite": ("df", "t value"), "kenward-roger": ("df", "t value"), "residual": ("df", "t value")}
+    for ddf, expected in (columns | {"z": ("z value", "P>|z|")}).items():
+        summary = fit.summary(ddf)
+        assert summary.blocks[1].header[3:5] == expected
+        assert summary.notes == [DDF_NOTES[ddf]]
+    assert fit.summary("z", level=0.9).blocks[1].header[-2:] == ("[0.05", "0.95]")
+    with pytest.raises(ValueError, match="is not one of satterthwaite"):
+        fit.summary("exact")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b & 5% #1 {x}", r"a\_b \& 5\% \#1 \{x\}"),
+        ("y ~ x^2 | g", r"y $\sim$ x\textasciicircum{}2 \textbar{} g"),
+        ("[0.025", "{[}0.025"),
+        ("\\ <0.001>", r"\textbackslash{} \textless{}0.001\textgreater{}"),
+        ("-1.5 and a-1", "$-$1.5 and a-1"),
+    ],
+)
+def test_latex(text, expected):
+    assert latex(text) == expected
 
 
 def test_block():
@@ -114,5 +162,5 @@ def test_block():
 if __name__ == "__main__":
     for fit_name in FITS:
         (GOLDEN / f"{fit_name}.txt").write_text(f"{fitted(fit_name).summary()}\n", encoding="utf-8")
-    html = fitted("sleepstudy_reml").summary().as_html() + "\n"
-    (GOLDEN / "sleepstudy_reml.html").write_text(html, encoding="utf-8")
+    for file_name, as_format in FORMATS.items():
+        (GOLDEN / file_name).write_text(as_format(fitted(file_name.split(".")[0]).summary()), encoding="utf-8")

@@ -1,5 +1,129 @@
-"""Methods of `LinearMixedModelResults`: comparison with other models."""
+"""Methods of `LinearMixedModelResults`: comparison with smaller models."""
+
+from __future__ import annotations
+
+from ..threads import single_threaded
 
 
 class ComparisonMethods:
-    """Comparison with smaller models."""
+    """Tests of terms, of the fixed and of the random effects."""
+
+    @single_threaded
+    def anova(self, type=3, ddf="satterthwaite"):
+        """Test every term of the fixed effects with F, as lmerTest's anova.
+
+        Parameters
+        ----------
+        type : {3, 2, 1, "III", "II", "I"}
+            Type I tests a term adjusted for those before it, Type II adjusted for those that do not contain it,
+            Type III is SAS's: effects averaged over the levels of the factors they interact with, whatever the
+            contrasts.
+        ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+            Method of the denominator degrees of freedom.
+
+        Returns
+        -------
+        TestTable
+            A row for each term: sum_sq, mean_sq (F times σ²), df_num, df_denom, statistic (F) and p.value.
+
+        Raises
+        ------
+        ValueError
+            If type or ddf is none of those listed.
+
+        References
+        ----------
+        Kuznetsova, Brockhoff & Christensen (2017), lmerTest package, J. Stat. Softw. 82(13).
+        SAS Institute, The four types of estimable functions, SAS/STAT User's Guide.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> fit = sparselmm.lmer("score ~ Machine + (1 | Worker)", sparselmm.datasets.load("Machines"))
+        >>> round(float(fit.anova()["statistic"]["Machine"]), 2)
+        87.8
+        """
+        from .anova import anova
+
+        return anova(self, type, ddf)
+
+    @single_threaded
+    def drop1(self, ddf="satterthwaite", test="F"):
+        """Test every term of the fixed effects that can be deleted alone: one that is no margin of another.
+
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
+            Method of the denominator degrees of freedom of F.
+        test : {"F", "LRT"}
+            F tests as in `anova`, or likelihood ratio tests of maximum-likelihood fits with and without the term.
+
+        Returns
+        -------
+        TestTable
+            The columns of `anova`, or those of `compare` with the model itself as the first row.
+        """
+        from .anova import drop1
+
+        return drop1(self, ddf, test)
+
+    @single_threaded
+    def ranova(self, reduce_terms=True):
+        """Test the random effects by likelihood ratios: every term, or part of a term, is left out in turn.
+
+        Parameters
+        ----------
+        reduce_terms : bool
+            Leave the parts of a term's formula out one by one, ``(x | g)`` to ``(1 | g)``, the columns of a term with a
+            double bar one by one, and only terms of one column altogether; if False, every term altogether.
+
+        Returns
+        -------
+        TestTable
+            The columns of `compare`; the first row is the model itself. p.value is that of lmerTest's ranova,
+            p.boundary takes into account that variances are not negative.
+
+        Notes
+        -----
+        By the fit's own criterion, REML or maximum likelihood.
+        """
+        from .ranova import ranova
+
+        return ranova(self, reduce_terms)
+
+    @single_threaded
+    def exact_test(self, term=None, column=None, n_simulations=10_000, rng=None):
+        """Test one variance, with the null distribution of the likelihood ratio simulated without asymptotics.
+
+        Exact for a model with one variance, whatever the number of levels; with further random effects the
+        distribution is that of a model in which they are known (Greven et al. 2008).
+
+        Parameters
+        ----------
+        term : str, optional
+            Name of the random-effects term; needed if there are several.
+        column : str, optional
+            Its column, of a term with a double bar; needed if there are several.
+        n_simulations : int
+        rng : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        ExactTest
+            With statistic, pvalue, pvalue_error (Monte Carlo), sample and quantile(probability).
+
+        Raises
+        ------
+        ValueError
+            If the variance is not named, or the columns of the term are correlated.
+
+        References
+        ----------
+        Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance component,
+        J. R. Stat. Soc. B 66.
+        Greven, Crainiceanu, Küchenhoff & Peters (2008), Restricted likelihood ratio testing for zero variance
+        components in linear mixed models, J. Comput. Graph. Stat. 17.
+        """
+        from .exact import exact_test
+
+        return exact_test(self, term, column, n_simulations, rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit, prange
 
 
@@ -11,9 +10,9 @@ def csr_dot(indptr, indices, data, V, out):
     """out = A V for A in CSR form, V and out C-ordered (·, r)."""
     width = V.shape[1]
     for i in prange(indptr.size - 1):
-        row = np.zeros(width)
+        for r in range(width):
+            out[i, r] = 0.0
         for e in range(indptr[i], indptr[i + 1]):
-            value, source = data[e], V[indices[e]]
+            value, j = data[e], indices[e]
             for r in range(width):
-                row[r] += value * source[r]
-        out[i] = row
+                out[i, r] += value * V[j, r]

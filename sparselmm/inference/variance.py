@@ -136,3 +136,16 @@ def inverse_information(matrix):
     if eigenvalues[0] < SMALLEST_EIGENVALUE:
         return np.full(matrix.shape, np.nan)
     return Q / eigenvalues @ Q.T * units
+
+
+def pseudo_inverse(matrix, floor, flat) -> tuple[np.ndarray, float]:
+    """Return the inverse of an information matrix on the directions that are identified, and its smallest eigenvalue.
+
+    Eigenvalues are those after every parameter got the unit in which its own information is one, or the unit of
+    `floor` (m,) if that is larger; directions with an eigenvalue of at most `flat` are left out.
+    """
+    units = np.sqrt(np.maximum(np.diag(matrix), floor))
+    eigenvalues, Q = np.linalg.eigh(matrix / np.outer(units, units))
+    kept = eigenvalues > flat
+    root = Q[:, kept] / np.sqrt(eigenvalues[kept]) / units[:, None]
+    return root @ root.T, float(eigenvalues[0])

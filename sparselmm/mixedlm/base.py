@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
 
@@ -174,13 +173,9 @@ class GroupedModel:
 
     def _with_response(self, endog):
         """Return the model with another response; the new one takes the engine over from this one."""
-        other, cross = copy(self), self._cross
-        X = self.exog @ cross.basis
-        center = np.linalg.solve(cross.XX, X.T @ endog) if self.k_fe else np.zeros(0)
-        residual = endog - X @ center
-        Zy = np.concatenate([term.Z.T @ residual for term in self._terms])
+        other = copy(self)
         other.endog = endog
-        other._cross = replace(cross, Xy=X.T @ residual, yy=float(residual @ residual), Zy=Zy, center=center)
+        other._cross = self._cross.with_response(endog, self.exog, self._terms)
         if self._current is not None:
             current = self._current
             other._current = CovarianceLikelihood(other._cross, self._owner, current.reml, current.profiled.engine)

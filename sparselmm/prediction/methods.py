@@ -1,5 +1,102 @@
 """Methods of `LinearMixedModelResults`: predictions."""
 
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ..labels import frozen, labelled
+
 
 class PredictionMethods:
     """Predictions."""
+
+    def predict(
+        self,
+        new=None,
+        random=True,
+        new_levels="raise",
+        offset=None,
+        *,
+        se=False,
+        interval=None,
+        level=0.95,
+        weights=None,
+        ddf=None,
+    ):
+        """Predict the response, with standard errors and intervals if asked for.
+
+        Parameters
+        ----------
+        new : data frame or dict of arrays, optional
+            The columns that the formula uses, without the response. Default: the data of the fit. The model must
+            come from a formula.
+        random : bool, str or list of str
+            Whether random effects are included, or the names of the terms whose are.
+        new_levels : {"raise", "zero"}
+            What to do with a level that the fit has not seen: an error, or random effects of zero, whose variance is
+            that of the population of levels.
+        offset : array_like, shape (n_new,), optional
+            Needed if the fit had an array of offsets.
+        se : bool
+            Whether to add standard errors.
+        interval : {None, "mean", "prediction"}
+            ``"mean"``: interval for x'β + z'b with the random effects b that are included; with ``random=False`` for
+            the population mean x'β. ``"prediction"``: interval for a new observation, which adds the residual variance
+            and, of terms that are not included, the variance of a level drawn afresh.
+        level : float
+            Of the intervals.
+        weights : float, str or array_like, shape (n_new,), optional
+            Weights of the new observations, whose residual variance is σ²/weight, for ``interval="prediction"``.
+            Default: those of the fit, or one if it had none.
+        ddf : {"satterthwaite", "z", "kenward-roger", "residual"}, optional
+            Degrees of freedom of intervals. Default: Satterthwaite's with ``random=False``; the normal distribution
+            (``"z"``) where random effects are included, as Satterthwaite's cost two more passes over the rows for
+            every variance parameter. The last two are for population means.
+
+        Returns
+        -------
+        Series, shape (n_new,)
+            With the index of the new data; NaN where a value that is needed is missing.
+        DataFrame
+            With `se` or `interval`: columns estimate and std.error, and with `interval` df (infinite for the normal
+            distribution), conf.low and conf.high. The std.error of ``interval="prediction"`` is the standard
+            deviation of the new observation around its prediction.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or a level is new.
+
+        Notes
+        -----
+        The variance is that of x'β̂ + z'b̂ - x'β - z'b over repetitions of y and b, the estimation of β included; the
+        variance parameters are taken as known, but for the degrees of freedom. For n rows it costs the solves for the
+        levels that occur, and a few operations for each row.
+
+        References
+        ----------
+        Henderson (1975), Best linear unbiased estimation and prediction under a selection model, Biometrics 31.
+        """
+        from .intervals import predict
+
+        return predict(self, new, random, new_levels, offset, se, interval, level, weights, ddf)
+
+    @labelled
+    def coefficients_se(self) -> dict[str, pd.DataFrame]:
+        """Standard errors of `coefficients`, levels in rows, for each term: of β̂ + b̂ - β - b, θ taken as known."""
+        from .variance import coefficient_variances
+
+        return {
+            name: frozen(pd.DataFrame, np.sqrt(coefficient_variances(self, k)), table.index, columns=table.columns)
+            for k, (name, table) in enumerate(self.coefficients.items())
+        }
+
+    @cached_property
+    def _spanning_columns(self):
+        """Names of the columns of the formula that are no functions of their own row."""
+        from .rowwise import spanning_columns
+
+        return spanning_columns(self.model.design)

@@ -1,5 +1,154 @@
 """Methods of `LinearMixedModelResults`: simulation, refits and the bootstrap."""
 
+from __future__ import annotations
+
+from functools import cached_property
+
+from ..threads import single_threaded
+
 
 class ResamplingMethods:
     """Simulation, refits and the bootstrap."""
+
+    def simulate(self, n=1, rng=None, random="new"):
+        """Return responses drawn from the fitted model, (n_obs, n): a column each, rows labelled as the data.
+
+        Parameters
+        ----------
+        n : int
+            Number of responses.
+        rng : int or numpy.random.Generator, optional
+        random : {"new", "conditional"}
+            Draw new random effects (default), or keep the conditional modes and draw residuals only (lme4's
+            ``use.u = TRUE``).
+
+        Returns
+        -------
+        DataFrame
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> fit = sparselmm.lmer("Yield ~ 1 + (1 | Batch)", sparselmm.datasets.load("Dyestuff"))
+        >>> fit.simulate(3, rng=1).shape
+        (30, 3)
+        """
+        from .simulate import simulate_fit
+
+        return simulate_fit(self, n, rng, random)
+
+    @single_threaded
+    def refit(self, y):
+        """Return the results of the same model fitted to another response.
+
+        All that does not depend on the response is used again. The search starts at this fit's θ or at the moments of
+        the new response, whichever has the lower deviance.
+
+        Parameters
+        ----------
+        y : array_like, shape (n,)
+            In the order of the rows of the fit; rows that the fit left out may be included.
+
+        Returns
+        -------
+        LinearMixedModelResults
+
+        Raises
+        ------
+        DataError
+            If y has missing values, another index than the data, or no residual variance.
+        """
+        from .refit import refit
+
+        return refit(self, y)
+
+    @single_threaded
+    def refit_many(self, Y):
+        """Return the fits of many responses on the design of this fit.
+
+        Every response gets an optimum of its own, with the certificate of `fit`, but the algebra is done for all
+        responses at once: a fraction of a millisecond for each where the design is small or moderate. Designs with
+        many levels in a second factor are fitted one after the other.
+
+        Parameters
+        ----------
+        Y : array_like or DataFrame, shape (n, k)
+            A response in each column.
+
+        Returns
+        -------
+        Refits
+            With tables params, bse, variance, theta, llf, deviance, converged, singular and tidy().
+
+        Raises
+        ------
+        DataError
+            Naming the responses that have missing values or no residual variance.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> fit = sparselmm.lmer("Yield ~ 1 + (1 | Batch)", sparselmm.datasets.load("Dyestuff"))
+        >>> fit.refit_many(fit.simulate(100, rng=1)).params.shape
+        (100, 1)
+        """
+        from .refits import refit_many
+
+        return refit_many(self, Y)
+
+    @single_threaded
+    def bootstrap(self, n=1000, kind="parametric", statistic=None, *, cluster=None, rng=None, n_jobs=1, progress=False):
+        """Return the bootstrap distribution of the estimates.
+
+        Parameters
+        ----------
+        n : int
+            Number of replicates.
+        kind : {"parametric", "residual", "wild", "cluster"}
+            - parametric: responses drawn from the fitted model, as `simulate` does;
+            - residual: conditional modes and residuals, centred, reflated to the fitted covariances and drawn with
+              replacement (Carpenter, Goldstein & Rasbash 2003);
+            - wild: marginal residuals, corrected for leverage (HC2), with a random sign for each cluster (Modugno &
+              Giannerini 2015): heteroscedastic errors;
+            - cluster: clusters of rows drawn with replacement: no assumption on the distribution within a cluster.
+        statistic : callable, optional
+            Takes a fit and returns a number, or a mapping or Series of numbers. Default: fixed effects, standard
+            deviations, correlations and σ, which (but for kind="cluster") take a fraction of a millisecond a replicate
+            where the design allows; a statistic of your own takes a whole refit.
+        cluster : str or array_like, shape (n_obs,), optional
+            For kind="cluster" and "wild": the name of a random-effects term, or the label of each row. Default: the
+            factor in which all others are nested; in a crossed design, the one with most levels.
+        rng : int or numpy.random.Generator, optional
+            The same rng gives the same replicates, whatever `n_jobs`.
+        n_jobs : int
+            Processes, for refits one by one. They import the package anew: in a script, call from below
+            ``if __name__ == "__main__":``, and define `statistic` in a module.
+        progress : bool
+            Whether to report progress (tqdm if installed, else lines on stderr).
+
+        Returns
+        -------
+        Bootstrap
+            With replicates, conf_int, bse, bias and counts of failures; prints itself.
+
+        References
+        ----------
+        Carpenter, Goldstein & Rasbash (2003), A novel bootstrap procedure for assessing the relationship between class
+        size and achievement, Appl. Statist. 52. Modugno & Giannerini (2015), The wild bootstrap for multilevel models,
+        Comm. Statist. Theory Methods 44.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> fit = sparselmm.lmer("Yield ~ 1 + (1 | Batch)", sparselmm.datasets.load("Dyestuff"))
+        >>> fit.bootstrap(200, rng=1).conf_int().shape
+        (3, 2)
+        """
+        from .bootstrap import bootstrap
+
+        return bootstrap(self, n, kind, statistic, cluster, rng, n_jobs, progress)
+
+    @cached_property
+    def _refit_engine(self):
+        """An engine for other responses; the fit's own keeps its factor."""
+        return self.model.likelihood(self.reml).engine

@@ -1,0 +1,221 @@
+"""Hypotheses on the terms of the fixed effects: the contrasts L of Types I, II and III, and of deleting a term.
+
+Coordinates are those of the pilot basis (`CrossProducts`), where the units of the columns do not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from ..fixed_terms import FixedTerm
+
+TOLERANCE = 1e-7  # relative singular value below which a direction counts as zero
+TYPES = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class TermColumns:
+    """A term of the fixed effects and its columns, in two codings.
+
+    Attributes
+    ----------
+    term : FixedTerm
+    categorical, numeric : frozenset of str
+        Its factors of either kind.
+    own : ndarray (p, c)
+        Its columns of the model.
+    cells : ndarray (p, w)
+        Its columns with one for every combination of levels (overparametrised), times the numeric factors.
+    """
+
+    term: FixedTerm
+    categorical: frozenset
+    numeric: frozenset
+    own: np.ndarray
+    cells: np.ndarray
+
+    def is_contained_in(self, other) -> bool:
+        """Return whether `other` has the same numeric factors, and the categorical ones of this term and more."""
+        return self.numeric == other.numeric and self.categorical < other.categorical
+
+    def is_margin_of(self, other) -> bool:
+        """Return whether `other` has all factors of this term and more."""
+        return set(self.term.factors) < set(other.term.factors)
+
+
+def term_columns(model, centered=False) -> list[TermColumns]:
+    """Return the terms of the fixed effects with their columns.
+
+    With `centered`, factors that the model codes with a column less than levels have the mean over their levels
+    subtracted in `cells`.
+    """
+    basis = model.cross.basis
+    own = solve_triangular(basis, np.eye(basis.shape[0])) if basis.size else basis
+    terms = model.fixed_terms
+    coded = None if model.design is None or model.design.spec.fixed.spec is None else _cells(model, centered)
+    if coded is None:
+        coded = frozenset(), [own[:, term.columns] for term in terms]
+    categorical, cells = coded
+    return [
+        TermColumns(
+            term,
+            categorical.intersection(term.factors),
+            frozenset(term.factors) - categorical,
+            own[:, term.columns],
+            part,
+        )
+        for term, part in zip(terms, cells, strict=True)
+    ]
+
+
+def _cells(model, centered):
+    """Return the categorical factors, and for every term its overparametrised columns in the pilot basis.
+
+    None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
+    """
+    columns, table = model.design.spec.fixed, model.design.table
+    coded, categorical = _coded_factors(columns, table)
+    X = model.exog @ model.cross.basis
+    project = (X if model.weights is None else X * model.weights[:, None]).T
+    cells = []
+    for term, scoped, _ in columns.spec.structure:
+        reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if centered and len(scoped) == 1 else set()
+        product = np.ones((model.nobs, 1))
+        for factor in term.factors:
+            if factor.expr != "1":
+                part = coded[factor.expr]
+                part = part - part.mean(axis=1, keepdims=True) if factor.expr in reduced else part
+                product = (product[:, :, None] * part[:, None, :]).reshape(model.nobs, -1)
+        inside = project @ product
+        if np.linalg.norm(product - X @ inside) > 1e-6 * np.linalg.norm(product):
+            return None
+        cells.append(inside)
+    return categorical, cells
+
+
+def _coded_factors(columns, table):
+    """Return the matrix of every factor, dummy variables of all levels or numeric columns, and the categorical ones."""
+    import pandas as pd
+    from formulaic import ModelSpec, SimpleFormula
+    from formulaic.parser.types import Term
+
+    from ..columns import Expression, model_matrix, positions
+    from ..formula import spelled
+
+    factors = {factor.expr: factor for term in columns.spec.formula for factor in term.factors if factor.expr != "1"}
+    coded, numeric = {}, []
+    for name, factor in factors.items():
+        levels = columns.spec.encoder_state.get(name, (None, {}))[1].get("categories")
+        if levels is None:
+            numeric.append(factor)
+            continue
+        labels = Expression(spelled(factor), columns.variables, columns.scope).values(table)
+        coded[name] = np.eye(len(levels))[positions(pd.Index(levels), labels)]
+    categorical = frozenset(coded)
+    if numeric:
+        spec = ModelSpec(SimpleFormula([Term([f]) for f in numeric]), ensure_full_rank=False, output="numpy")
+        spec, values = model_matrix(columns.text, spec, table, columns.scope)
+        start = 0
+        for term, _, names in spec.structure:
+            coded[term.factors[0].expr] = values[:, start : start + len(names)]
+            start += len(names)
+    return coded, categorical
+
+
+def contrasts(model, type) -> dict[str, np.ndarray]:
+    """Return L (r, p) in the user's columns for every term but the intercept: the hypothesis Lβ = 0 of that type.
+
+    Types I and II are those of X'X: a term adjusted for the terms before it, or for all that do not contain it.
+    Type III is SAS's: functions of the cells that are estimable, do not involve terms that neither are nor contain
+    the term, and are orthogonal to those of the terms that contain it. It does not depend on the coding of factors.
+
+    F depends on the span of the rows of L only, Satterthwaite's denominator on the rows themselves. They are
+    lmerTest's: a unit triangle in the columns of the term where Type I or II adjusts it, else the identity.
+
+    Parameters
+    ----------
+    model : LinearMixedModel
+    type : {1, 2, 3, "I", "II", "III"}
+
+    References
+    ----------
+    SAS Institute, The four types of estimable functions, SAS/STAT User's Guide.
+    """
+    kind = TYPES.get(type.upper() if isinstance(type, str) else type)
+    if kind is None:
+        raise ValueError(f"type={type!r} is not one of 1, 2, 3, 'I', 'II', 'III'.")
+    terms = term_columns(model, centered=all(term.factors for term in model.fixed_terms))
+    if kind == 3:
+        return _in_user_columns(model, terms, [_type_three(one, terms) for one in terms])
+    X = model.exog @ model.cross.basis
+    root = np.linalg.cholesky(X.T @ X).T if X.shape[1] else X[:0]
+    rows = []
+    for i, one in enumerate(terms):
+        others = terms[:i] if kind == 1 else [t for t in terms if t is not one and not one.is_contained_in(t)]
+        rows.append(_adjusted(one, others, root))
+    triangular = [kind == 1 or any(one.is_contained_in(t) for t in terms) for one in terms]
+    return _in_user_columns(model, terms, rows, triangular)
+
+
+def deletions(model) -> dict[str, np.ndarray]:
+    """Return L (r, p) in the user's columns for every term that is no margin of another: the model without it."""
+    terms = term_columns(model)
+    last = [t for t in terms if t.term.factors and not any(t.is_margin_of(other) for other in terms)]
+    rows = [_null_space([other.cells for other in terms if other is not t], model.cross.n_fixed).T for t in last]
+    return _in_user_columns(model, last, rows)
+
+
+def _in_user_columns(model, terms, rows, triangular=None):
+    """Return the rows in terms of the user's β; the intercept is left out, as is a term without a hypothesis.
+
+    Rows are combined to the identity in the term's own columns, if they have that rank, except the triangular ones.
+    """
+    hypotheses = {}
+    for i, (one, L) in enumerate(zip(terms, rows, strict=True)):
+        if not one.term.factors or not len(L):
+            continue
+        block = L @ one.own  # L in the term's columns of X
+        if triangular is not None and triangular[i]:
+            L = L / np.diag(block)[:, None]
+        elif block.shape[0] == block.shape[1] and np.linalg.cond(block) < 1.0 / TOLERANCE:
+            L = np.linalg.solve(block, L)
+        hypotheses[one.term.name] = solve_triangular(model.cross.basis, L.T, trans=1).T
+    return hypotheses
+
+
+def _adjusted(one, others, root):
+    """Return Q'X, (r, p), with Q an orthonormal basis of the term's columns adjusted for those of the other terms."""
+    before = np.linalg.qr(root @ _unit(np.hstack([np.zeros((len(root), 0)), *(t.own for t in others)])))[0]
+    mine = root @ one.own
+    return np.linalg.qr(mine - before @ (before.T @ mine))[0].T @ root
+
+
+def _type_three(one, terms):
+    """Return the Type III hypothesis of a term, (r, p)."""
+    p = one.own.shape[0]
+    containing = [t for t in terms if one.is_contained_in(t)]
+    outside = [t.cells for t in terms if t is not one and t not in containing]
+    space = _null_space(outside, p)  # estimable functions of the term and of those that contain it
+    inner = _null_space([*outside, one.cells], p)  # of those that contain it
+    if inner.shape[1]:
+        cells = np.hstack([t.cells for t in (one, *containing)])
+        space = space @ _null_space([(space.T @ cells) @ (cells.T @ inner)], space.shape[1])
+    return space.T
+
+
+def _null_space(columns, p):
+    """Return an orthonormal basis (p, r) of the vectors orthogonal to all columns."""
+    A = _unit(np.hstack([np.zeros((p, 0)), *columns]))
+    if not A.size:
+        return np.eye(p)
+    U, s, _ = np.linalg.svd(A)
+    return U[:, int((s > TOLERANCE * s[0]).sum()) :]
+
+
+def _unit(columns):
+    """Return the columns divided by their norms; columns of zeros are left out."""
+    norms = np.linalg.norm(columns, axis=0)
+    return columns[:, norms > 0] / norms[norms > 0]

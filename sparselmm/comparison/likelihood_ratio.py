@@ -1,0 +1,167 @@
+"""Likelihood ratio tests between models of the same data: `compare`, and the rows of every such table."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtrc
+
+from ..errors import DataError
+from ..threads import single_threaded
+from .boundary import boundary_tail
+from .linear import comparable_deviance
+from .nesting import nesting, spans
+from .table import TestTable
+
+NOT_NESTED = "{small} is no special case of {large}: information criteria compare them, a likelihood ratio does not."
+SAME = "{small} and {large} are the same model in different parameters: there is nothing to test."
+BOUND = "p.boundary of {large} is an upper bound: a covariance matrix grows by several columns."
+AT_BOUNDARY = (
+    "p.boundary: variances that are zero in the smaller model cannot be negative in the larger one, so that the "
+    "likelihood ratio is a mixture of chi-squared distributions (Stram and Lee 1994); p.value is too large."
+)
+CODED = "The columns of X differ between the models, which moves AIC, BIC and logLik of REML by a constant, not chisq."
+SINGULAR = "p.boundary of {large} is approximate: the fit of {small} is singular itself."
+
+
+@single_threaded
+def compare(*fits, names=None, refit=True) -> TestTable:
+    """Compare models of the same data by information criteria and likelihood ratio tests.
+
+    Parameters
+    ----------
+    *fits : LinearMixedModelResults
+        Two or more. They are put in the order of their number of parameters, and each is tested against the one before.
+    names : sequence of str, optional
+        Default: m1, m2, ... in the order given.
+    refit : bool
+        Refit by maximum likelihood where fits by REML have different fixed effects, or not all fits are by REML:
+        REML criteria are comparable only with fixed effects of the same span. If False, that is an error.
+
+    Returns
+    -------
+    TestTable
+        Columns nobs, n_parameters, AIC, BIC, logLik, deviance, chisq, df and p.value (chi-squared). Where the smaller
+        model holds variances at zero also p.boundary, from a mixture of chi-squared distributions: such variances
+        cannot be negative, and p.value is too large. Tests are NaN between models of which neither is a special
+        case of the other.
+
+    Raises
+    ------
+    DataError
+        If response, rows, weights or offset differ.
+    ValueError
+        If there is a single fit, or a REML criterion that does not compare and ``refit=False``.
+
+    References
+    ----------
+    Stram & Lee (1994), Variance components testing in the longitudinal mixed effects model, Biometrics 50.
+    Self & Liang (1987), Asymptotic properties of maximum likelihood estimators and likelihood ratio tests under
+    nonstandard conditions, J. Am. Stat. Assoc. 82.
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("sleepstudy")
+    >>> small = sparselmm.lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> large = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> table = sparselmm.compare(small, large)
+    >>> round(float(table["chisq"].iloc[1]), 2)
+    42.84
+    """
+    if len(fits) < 2:
+        raise ValueError("compare needs two fits or more: compare(small, large). For one fit see its anova and ranova.")
+    for fit in fits:
+        if not hasattr(fit, "evaluation"):
+            raise ValueError(f"compare takes fits of lmer or LinearMixedModel, not {type(fit).__name__}.")
+    names = [f"m{i + 1}" for i in range(len(fits))] if names is None else [str(name) for name in names]
+    if len(names) != len(fits):
+        raise ValueError(f"{len(names)} names for {len(fits)} fits.")
+    for name, fit in zip(names[1:], fits[1:], strict=True):
+        _check_same_data(fits[0].model, fit.model, names[0], name)
+    notes = [f"{name}: {fit.model.formula}" for name, fit in zip(names, fits, strict=True) if fit.model.formula]
+    reml = all(fit.reml for fit in fits) and all(_same_span(fits[0].model, fit.model) for fit in fits[1:])
+    by_reml = [name for name, fit in zip(names, fits, strict=True) if fit.reml]
+    if by_reml and not reml:
+        if not refit:
+            raise ValueError(
+                f"{', '.join(by_reml)} are fits by REML, whose criteria compare only with others by REML and the same "
+                "fixed effects. Leave out refit=False, or fit with reml=False."
+            )
+        fits = [fit.model.fit(reml=False, start=fit.theta) if fit.reml else fit for fit in fits]
+        notes.append(f"Refitted by maximum likelihood: {', '.join(by_reml)}.")
+    if reml and np.ptp([fit.model.cross.basis_logdet for fit in fits]) > 1e-8:
+        notes.append(CODED)
+    order = sorted(range(len(fits)), key=lambda i: fits[i].n_parameters)
+    rows = {names[order[0]]: row(fits[order[0]])}
+    for before, i in pairwise(order):
+        test, further = likelihood_ratio_test(fits[before], fits[i], names[before], names[i])
+        rows[names[i]] = row(fits[i], test)
+        notes += further
+    frame, boundary = table_of(rows)
+    title = f"Comparison of models fitted by {'REML' if reml else 'maximum likelihood'}"
+    return TestTable(title, frame, (*notes, *boundary))
+
+
+def row(fit, test=None) -> dict:
+    """Return the row of one fit and its test."""
+    criteria = {"nobs": fit.nobs, "n_parameters": fit.n_parameters, "AIC": fit.aic, "BIC": fit.bic}
+    criteria |= {"logLik": fit.llf, "deviance": fit.deviance}
+    return criteria | {"chisq": np.nan, "df": np.nan, "p.value": np.nan, "p.boundary": np.nan} | (test or {})
+
+
+def likelihood_ratio_test(small, large, small_name, large_name) -> tuple[dict, list[str]]:
+    """Return chisq, df, p.value and p.boundary of two fits, both by REML or both by ML, and notes on them."""
+    nested = nesting(small, large) if spans(large.model, small.model) else None
+    fixed = len(large.model.exog_names) - len(small.model.exog_names)
+    if nested is None:
+        return {}, [NOT_NESTED.format(small=small_name, large=large_name)]
+    df = nested.df + fixed
+    if df == 0:
+        return {}, [SAME.format(small=small_name, large=large_name)]
+    test, notes = chi_squared(small, large, df), []
+    if nested.n_variances:
+        test["p.boundary"] = boundary_tail(test["chisq"], df, nested, large)
+        if nested.is_bounded(large.model.cross.shapes):
+            notes.append(BOUND.format(large=large_name))
+        if small.singular:
+            notes.append(SINGULAR.format(small=small_name, large=large_name))
+    return test, notes
+
+
+def chi_squared(small, large, df) -> dict:
+    """Return the likelihood ratio of two nested fits, not below zero, with its chi-squared p-value."""
+    statistic = max(0.0, comparable_deviance(small) - comparable_deviance(large))
+    return {"chisq": statistic, "df": df, "p.value": float(chdtrc(df, statistic))}
+
+
+def table_of(rows) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the rows as a table, and the note on p.boundary; without that column if no variance is at its boundary."""
+    frame = pd.DataFrame(rows).T.astype({"nobs": int, "n_parameters": int})
+    if frame["p.boundary"].isna().all():
+        return frame.drop(columns="p.boundary"), ()
+    return frame.fillna({"p.boundary": frame["p.value"]}), (AT_BOUNDARY,)
+
+
+def _same_span(one, other):
+    """Return whether the fixed effects of two models span the same space."""
+    return len(one.exog_names) == len(other.exog_names) and spans(one, other)
+
+
+def _check_same_data(one, other, name, other_name):
+    """Raise a DataError that names what differs in the data of two models."""
+    pair = f"{name} and {other_name}"
+    if one.nobs != other.nobs:
+        raise DataError(
+            f"{pair} have {one.nobs} and {other.nobs} rows: rows with missing values may have been left out of one. "
+            "Fit both to the same rows."
+        )
+    if not np.array_equal(one.endog, other.endog):
+        raise DataError(f"{pair} have different responses, or rows in another order. Fit both to the same data.")
+    for what in ("weights", "offset"):
+        left, right = getattr(one, what), getattr(other, what)
+        neutral = np.full(one.nobs, 1.0 if what == "weights" else 0.0)
+        if not np.array_equal(neutral if left is None else left, neutral if right is None else right):
+            raise DataError(f"{pair} have different {what}. Fit both with the same.")

@@ -1,0 +1,252 @@
+"""Inference: tests and intervals of the fixed effects with one choice of degrees of freedom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from textwrap import wrap
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..labels import frozen, labelled, read_only
+from .contrasts import constraints
+from .distributions import f_tail, t_quantile, two_sided
+from .kenward_roger import KenwardRoger
+from .satterthwaite import Satterthwaite
+from .traces import inverse_root
+from .wald import ConstantTests
+
+WIDTH = 88
+METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
+ALIASES = {"satt": "satterthwaite", "kr": "kenward-roger", "kenwardroger": "kenward-roger", "normal": "z"}
+TITLES = {
+    "satterthwaite": "Tests with Satterthwaite's degrees of freedom",
+    "kenward-roger": "Tests with Kenward and Roger's covariance and degrees of freedom",
+    "residual": "Tests with the residual degrees of freedom, rows minus columns",
+    "z": "Tests with the normal distribution",
+}
+
+
+class JointTest(NamedTuple):
+    """An F test of several hypotheses at once: statistic F, its two degrees of freedom and the p-value.
+
+    `df_denom` is infinite for ``ddf="z"``: F times `df_num` is then chi-squared.
+    """
+
+    statistic: float
+    df_num: int
+    df_denom: float
+    pvalue: float
+
+    def __str__(self) -> str:
+        p = "p < 0.001" if self.pvalue < 0.001 else f"p = {self.pvalue:.3f}"
+        if np.isinf(self.df_denom):
+            return f"chi-squared({self.df_num}) = {self.df_num * self.statistic:.4g}, {p}"
+        return f"F({self.df_num}, {self.df_denom:.4g}) = {self.statistic:.4g}, {p}"
+
+
+class Inference:
+    """Tests and intervals of the fixed effects; made by `LinearMixedModelResults.inference`, prints itself.
+
+    Attributes
+    ----------
+    ddf : str
+        Method of the degrees of freedom.
+    names : list of str
+    params : ndarray (p,)
+        Fixed effects in the user's columns.
+    covariance : ndarray (p, p)
+        Their covariance: Kenward and Roger's if that is the method, else σ²(X'V⁻¹X)⁻¹.
+    monte_carlo_error : float
+        Largest relative standard error of the degrees of freedom of the coefficients, where Kenward and Roger's traces
+        are estimated; zero otherwise.
+    notes : tuple of str
+        Sentences on what the numbers do not show.
+    """
+
+    def __init__(self, ddf, names, params, basis, tests, notes=()):
+        self.ddf, self.names, self.params = ddf, list(names), params
+        self._basis, self._tests = basis, tests
+        self.covariance = read_only(basis @ tests.covariance @ basis.T)
+        self.monte_carlo_error = tests.monte_carlo_error
+        self.notes = (*notes, *tests.notes)
+
+    def degrees(self, L) -> np.ndarray:
+        """Return the degrees of freedom of every contrast, (r,), for L (r, p); NaN for a row of zeros."""
+        return self._tests.degrees(self._rows(L))
+
+    def estimates(self, L, level=0.95, null=0.0, labels=None) -> pd.DataFrame:
+        """Return Lβ with t tests against `null` and intervals, a row each.
+
+        Parameters
+        ----------
+        L : array_like, shape (r, p)
+        level : float
+            Of the intervals.
+        null : float or array_like, shape (r,)
+        labels : sequence of str, optional
+            Index of the table.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate, std.error, df, statistic, p.value, conf.low and conf.high.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level} is not between 0 and 1; level=0.95 gives 95 % intervals.")
+        rows = self._rows(L)
+        estimate = np.atleast_2d(np.asarray(L, dtype=float)) @ self.params
+        half = rows @ self._tests.covariance
+        error = np.sqrt(np.maximum(np.einsum("ra,ra->r", half, rows), 0.0))
+        df = self._tests.degrees(rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = np.where(error > 0, (estimate - null) / error, np.nan)
+        margin = t_quantile(0.5 + 0.5 * level, df) * error
+        columns = {
+            "estimate": estimate,
+            "std.error": error,
+            "df": df,
+            "statistic": statistic,
+            "p.value": two_sided(statistic, df),
+            "conf.low": estimate - margin,
+            "conf.high": estimate + margin,
+        }
+        return pd.DataFrame(columns, index=labels)
+
+    def test(self, L, rhs=None) -> JointTest:
+        """Return the F test of Lβ = rhs (zero by default), all rows at once; rows that depend on others count once."""
+        L = np.atleast_2d(np.asarray(L, dtype=float))
+        difference = L @ self.params - (0.0 if rhs is None else np.asarray(rhs, dtype=float))
+        F, df_num, df_denom = self._tests.joint(self._rows(L), difference)
+        return JointTest(float(F), df_num, float(df_denom), float(f_tail(F, df_num, df_denom)))
+
+    def t_test(self, hypotheses, level=0.95):
+        """Return a t test for every hypothesis, a row each, in the columns of `estimates`; see `constraints`."""
+        L, values, labels = constraints(hypotheses, self.names)
+        return self.estimates(L, level, values, labels)
+
+    def wald_test(self, hypotheses) -> JointTest:
+        """Return the F test of all hypotheses at once; see `constraints`."""
+        L, values, _ = constraints(hypotheses, self.names)
+        return self.test(L, values)
+
+    f_test = wald_test
+
+    @labelled
+    def table(self) -> pd.DataFrame:
+        """Coefficients as `estimates` has them, a row each."""
+        return self.estimates(np.eye(len(self.names)), labels=self.names)
+
+    @labelled
+    def bse(self) -> pd.Series:
+        """Standard errors, (p,)."""
+        return self._column("std.error")
+
+    @labelled
+    def tvalues(self) -> pd.Series:
+        """Estimates over their standard errors, (p,)."""
+        return self._column("statistic")
+
+    @labelled
+    def df(self) -> pd.Series:
+        """Degrees of freedom, (p,)."""
+        return self._column("df")
+
+    @labelled
+    def pvalues(self) -> pd.Series:
+        """Two-sided p-values, (p,)."""
+        return self._column("p.value")
+
+    def conf_int(self, alpha=0.05) -> pd.DataFrame:
+        """Return intervals of level 1 - alpha, (p, 2): columns lower and upper."""
+        if not 0.0 < alpha < 1.0:
+            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
+        table = self.estimates(np.eye(len(self.names)), 1.0 - alpha, labels=self.names)
+        return table[["conf.low", "conf.high"]].set_axis(["lower", "upper"], axis=1)
+
+    def summary(self, level=0.95) -> InferenceSummary:
+        """Return the table of the coefficients, which prints as text and shows as HTML in a notebook."""
+        from ..summary import _fixed_block
+
+        if not self.names:
+            return InferenceSummary("There are no fixed effects.", None, self.notes)
+        table = self.estimates(np.eye(len(self.names)), level)
+        table.insert(0, "term", self.names)
+        return InferenceSummary(TITLES[self.ddf], _fixed_block(table, level), self.notes)
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.summary().as_html()
+
+    def _rows(self, L):
+        """Return contrasts (r, p) of the user's columns in the pilot basis."""
+        L = np.atleast_2d(np.asarray(L, dtype=float))
+        if L.ndim != 2 or L.shape[1] != len(self.names):
+            raise ValueError(f"L has shape {L.shape}; this model has {len(self.names)} fixed effects: give (r, p).")
+        return L @ self._basis
+
+    def _column(self, name):
+        return frozen(pd.Series, self.table[name].to_numpy().copy(), self.names)
+
+
+@dataclass(frozen=True)
+class InferenceSummary:
+    """A printed `Inference`: title, table (None without fixed effects) and notes."""
+
+    title: str
+    block: object
+    notes: tuple[str, ...]
+
+    def as_text(self) -> str:
+        """Return title, table and notes as text."""
+        notes = ["\n".join(wrap(note, WIDTH, initial_indent="  ", subsequent_indent="    ")) for note in self.notes]
+        return "\n".join([self.title, *([] if self.block is None else [self.block.as_text()]), *notes])
+
+    def as_html(self) -> str:
+        """Return title, table and notes as an HTML fragment."""
+        from ..summary import STYLE
+
+        parts = [] if self.block is None else [self.block.as_html()]
+        parts += [f"<p>{escape(note)}</p>" for note in self.notes]
+        return "\n".join([f'<div class="sparselmm">\n{STYLE}', f"<p>{escape(self.title)}</p>", *parts, "</div>"])
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
+
+def method_name(ddf) -> str:
+    """Return the method of that name, any case, or raise a ValueError that lists them."""
+    name = str(ddf).lower().replace("_", "-").replace(" ", "-")
+    name = ALIASES.get(name, name)
+    if name not in METHODS:
+        raise ValueError(f"ddf={ddf!r} is not one of {', '.join(METHODS)}.")
+    return name
+
+
+def infer(fit, name, rng=None) -> Inference:
+    """Return the Inference of a fit by a method of METHODS."""
+    notes = []
+    if name == "kenward-roger" and not fit.reml:
+        fit = fit.model.fit(reml=True, start=fit.theta)
+        notes.append("The fit is by maximum likelihood; estimates and tests are those of its REML refit.")
+    model, at = fit.model, fit.evaluation
+    basis = model.cross.basis
+    if name == "satterthwaite":
+        tests = Satterthwaite(fit.likelihood, at)
+    elif name == "kenward-roger":
+        tests = KenwardRoger(fit.likelihood, at, basis, rng)
+    else:
+        half = np.sqrt(at.scale) * inverse_root(at)
+        tests = ConstantTests(half @ half.T, np.inf if name == "z" else fit.df_resid)
+    return Inference(name, model.exog_names, fit.beta, basis, tests, notes)

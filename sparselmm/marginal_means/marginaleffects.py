@@ -1,0 +1,85 @@
+"""A fit as the package marginaleffects takes it: coefficients, covariance, data and design of new data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data import read_table
+from ..errors import DataError
+from .grid import ReferenceGrid
+
+MISSING = "to_marginaleffects() needs the package marginaleffects, 0.6 or later: pip install marginaleffects."
+
+
+def adapter(fit):
+    """Return the fit as a model of marginaleffects; an offset is one more column, whose coefficient 1 is certain."""
+    grid, model = ReferenceGrid(fit), fit.model
+    try:
+        import polars as pl
+        from marginaleffects.classes import ModelAbstract, ModelVault
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+
+    fixed = int(model.offset is not None)
+    covariance = np.pad(fit.cov_params().to_numpy(), (0, fixed))
+
+    class Adapter(ModelAbstract):
+        """Predictions of the fixed effects of a mixed model."""
+
+        df_resid = np.inf  # its tests are normal
+
+        def get_exog(self, newdata):
+            """Return the fixed columns of new data, (n, p), and the offset."""
+            return _design(model, newdata)
+
+        def get_predict(self, params, newdata):
+            """Return the predictions of the rows of a design."""
+            estimate = newdata @ np.asarray(params)
+            return pl.DataFrame({"rowid": np.arange(estimate.size, dtype=np.int32), "estimate": estimate})
+
+        def get_vcov(self, vcov=True):
+            """Return the covariance of the coefficients."""
+            if not isinstance(vcov, bool):
+                raise ValueError("vcov is True, False or a matrix such as fit.inference('kenward-roger').covariance.")
+            return covariance if vcov else None
+
+        def get_autodiff_args(self):
+            """Say that predictions are linear: differences of differences would lose the errors of slopes."""
+            return {"model_type": "linear", "family": None, "link": None}
+
+    columns = {name: _column(pl, values) for name, values in model.design.table.columns.items()}
+    columns.setdefault(model.endog_name, model.endog)
+    vault = ModelVault(
+        coef=np.append(fit.beta, np.ones(fixed)),
+        coefnames=np.array([*model.exog_names, *["offset"] * fixed]),
+        formula=lambda data: (None, _design(model, data)),  # its own reader does not know bars
+        modeldata=pl.DataFrame(columns),
+        package="sparselmm",
+        variable_names=[model.endog_name, *grid.axes],
+    )
+    wrapped = Adapter(fit, vault)
+    for name, axis in grid.axes.items():
+        if axis.categorical and wrapped.get_variable_type(name) != "boolean":
+            wrapped.set_variable_type(name, "character")
+    return wrapped
+
+
+def _design(model, data):
+    """Return the fixed columns that the model kept, (n, p), and its offset if it has one."""
+    spec = model.design.spec
+    table = read_table(data, sorted({name for part in (spec.fixed, *spec.offsets) for name in part.variables}))
+    parts = [spec.fixed.build(table)[:, model.kept]]
+    if model.offset is not None:
+        parts.append(sum(part.numbers(table) for part in spec.offsets)[:, None])
+    design = np.hstack(parts)
+    if np.isnan(design).any():
+        raise DataError("The new data have missing values in the predictors. Drop those rows.")
+    return design
+
+
+def _column(pl, values):
+    """Return a column of the data as polars has it, labels as an Enum in the order of the levels."""
+    if getattr(values, "categories", None) is None and values.dtype != object:
+        return values
+    levels = values.categories if hasattr(values, "categories") else np.unique(values)
+    return pl.Series([str(value) for value in values], dtype=pl.Enum([str(level) for level in levels]))

@@ -1,0 +1,222 @@
+"""What the plots share: axes, the user's colours, marks that stay legible for many rows and levels, a smooth."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+import numpy as np
+
+from ..threads import single_threaded
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito (2008), told apart by all
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MANY = 2000  # marks from which they are counted in cells instead of drawn
+LONGEST = 30  # characters of a label
+ROW, SMALLEST = 0.22, 6.0  # inches of a named level, points of the smallest text
+
+
+def pyplot():
+    """Return matplotlib.pyplot, or raise with the remedy."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: pip install 'sparselmm[plot]'.") from error
+    return pyplot
+
+
+def axes_for(ax, figsize=(6.0, 4.2)):
+    """Return the axes given, or those of a new figure."""
+    module = pyplot()
+    return module.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+
+
+def panel_for(axes, count, columns, size=(4.2, 3.4)):
+    """Return the axes of a panel, (count,): the first of those given, or those of a new figure."""
+    module = pyplot()
+    if axes is None:
+        columns = max(1, min(columns, count))
+        rows = -(-count // columns)
+        figsize = (size[0] * columns, size[1] * rows)
+        grid = module.subplots(rows, columns, figsize=figsize, layout="constrained", squeeze=False)[1].ravel()
+        for ax in grid[count:]:
+            ax.remove()
+        return grid[:count]
+    axes = np.ravel(np.asarray(axes, dtype=object))
+    if axes.size < count:
+        raise ValueError(f"axes holds {axes.size} axes; this panel has {count}.")
+    return axes[:count]
+
+
+def choose(names, name, what):
+    """Return `name`, or the only one of `names`."""
+    names = list(names)
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        problem = f"{what}={name!r} is not there" if name is not None else f"There are several; choose one with {what}="
+        raise ValueError(f"{problem}. Available: {', '.join(map(repr, names))}.")
+    return name
+
+
+def color(number):
+    """Return the colour of a series: the user's, or a colour-blind-safe one where the user has set none."""
+    matplotlib = pyplot().matplotlib
+    cycle, standard = matplotlib.rcParams["axes.prop_cycle"], matplotlib.rcParamsDefault["axes.prop_cycle"]
+    colors = COLORS if cycle == standard else cycle.by_key().get("color", COLORS)
+    return colors[number % len(colors)]
+
+
+def ink(ax, strength=1.0):
+    """Return the colour of text, mixed with the background of the axes where the strength is below one."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgb
+
+    text, background = np.array(to_rgb(rcParams["text.color"])), np.array(to_rgb(ax.get_facecolor()))
+    return tuple(strength * text + (1.0 - strength) * background)
+
+
+def points(ax, x, y, hue=None, size=4.0):
+    """Draw points; beyond `MANY` the cells of a grid, darker the more points they hold."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    hue = ink(ax, 0.55) if hue is None else hue
+    if x.size <= MANY:
+        alpha = float(np.clip(40.0 / np.sqrt(max(x.size, 1)), 0.35, 0.9))
+        return ax.plot(x, y, "o", color=hue, alpha=alpha, markersize=size, markeredgewidth=0.0, zorder=1.5)[0]
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("counts", [ink(ax, 0.1), ink(ax, 0.85)])
+    box = ax.get_window_extent()
+    across = int(np.clip(box.width / ax.figure.dpi * 15, 20, 90))
+    down = max(8, round(across * box.height / box.width / np.sqrt(3.0)))
+    limits = None if ax.get_autoscale_on() else (*ax.get_xlim(), *ax.get_ylim())
+    style = {"bins": "log", "mincnt": 1, "cmap": shades, "linewidths": 0.1, "rasterized": True, "zorder": 1.5}
+    cells = ax.hexbin(x, y, gridsize=(across, down), extent=limits, **style)
+    ax.autoscale_view()
+    return cells
+
+
+def zero_line(ax, axis="y", at=0.0, label=None):
+    """Draw the line that values are compared with."""
+    draw = ax.axhline if axis == "y" else ax.axvline
+    draw(at, color=ink(ax, 0.8), linewidth=0.8, linestyle="--", label=label, zorder=2)
+
+
+def short(label):
+    """Return a label as text of bounded length."""
+    text = str(label)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+
+
+def shortened(labels):
+    """Return labels as texts of bounded length; words that begin or end all of them go first."""
+    texts = [str(label) for label in labels]
+    if max(map(len, texts), default=0) > LONGEST and len(texts) > 1:
+        words = [text.split() for text in texts]
+        head, most = _shared(words), min(map(len, words))
+        tail = min(_shared([part[::-1] for part in words]), most - head - 1)
+        parts = [["…"] * (head > 0) + part[head : len(part) - tail] + ["…"] * (tail > 0) for part in words]
+        texts = [" ".join(part) for part in parts]
+    return [short(text) for text in texts]
+
+
+def _shared(lists):
+    """Return how many first items the lists share; the last of the shortest is not counted."""
+    most = min(map(len, lists)) - 1
+    return len(list(takewhile(lambda items: len(set(items)) == 1, list(zip(*lists, strict=False))[:most])))
+
+
+def height_for(count, most=60):
+    """Return the height of a figure of `count` rows, which are named if they fit."""
+    return 1.2 + ROW * max(count, 3) if count <= most else 6.0
+
+
+def name_rows(ax, labels, what, order="sorted"):
+    """Name the rows 0, 1, ... of the y-axis if there is room for the names, and return whether; else count them."""
+    count = len(labels)
+    room = 0.85 * 72.0 * ax.get_window_extent().height / ax.figure.dpi / max(count, 1)  # points of text
+    ax.set_ylim(-0.7, count - 0.3)
+    named = room >= SMALLEST
+    if named:
+        ax.set_yticks(np.arange(count), shortened(labels), fontsize=min(_text_size("ytick"), room))
+    else:
+        whole_numbers(ax.yaxis)
+    ax.set_ylabel(what if named else f"{what}: {count:,} levels, {order}")
+    return named
+
+
+def name_columns(ax, labels):
+    """Name the places 0, 1, ... of the x-axis, upright if they are wide; count them if there is no room."""
+    texts, count = shortened(labels), len(labels)
+    room = 72.0 * ax.get_window_extent().width / ax.figure.dpi / max(count, 1)
+    usual = _text_size("xtick")
+    ax.set_xlim(-0.6, count - 0.4)
+    if 0.85 * room >= SMALLEST:
+        flat = 0.6 * usual * max(map(len, texts), default=0) <= room
+        size = usual if flat else min(usual, 0.85 * room)
+        ax.set_xticks(np.arange(count), texts, rotation=0 if flat else 90, fontsize=size)
+    else:
+        whole_numbers(ax.xaxis)
+
+
+def _text_size(ticks):
+    """Return the size of tick labels in points."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    return FontProperties(size=rcParams[f"{ticks}.labelsize"]).get_size_in_points()
+
+
+def whole_numbers(axis):
+    """Put the ticks of an axis that counts at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def legend_above(ax, columns=2):
+    """Put the legend above the axes, where it covers no data, with marks that can be seen."""
+    legend = ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, fontsize="small")
+    for handle in legend.legend_handles:
+        handle.set_alpha(1.0)
+        handle.set_markersize(max(5.0, handle.get_markersize()))
+
+
+@single_threaded
+def smooth(x, y, span=0.6, at=80):
+    """Return a locally linear fit of y on x with tricube weights on the nearest part `span` of the rows.
+
+    Returns
+    -------
+    grid, values : ndarray (k,), k <= at
+        Quantiles of x, and the fit there (Cleveland 1979, J. Am. Stat. Assoc. 74:829, without robustness steps).
+    """
+    order = np.argsort(x, kind="stable")
+    x, y = np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
+    grid = np.unique(np.quantile(x, np.linspace(0.0, 1.0, at)))
+    near = min(x.size, max(3, int(np.ceil(span * x.size))))
+    values = np.empty(grid.size)
+    for i, x0 in enumerate(grid):
+        first = _nearest(x, x0, near)
+        reach = max(x0 - x[first], x[first + near - 1] - x0) * (1.0 + 1e-12)
+        window = slice(np.searchsorted(x, x0 - reach), np.searchsorted(x, x0 + reach, "right"))  # all ties
+        dx, part = x[window] - x0, y[window]
+        w = (1.0 - (np.abs(dx) / reach) ** 3).clip(1e-12) ** 3 if reach > 0 else np.ones(dx.size)
+        w /= w.sum()
+        mean_x, mean_y = w @ dx, w @ part
+        variance = w @ (dx - mean_x) ** 2
+        slope = w @ ((dx - mean_x) * part) / variance if variance > 1e-12 * reach**2 else 0.0
+        values[i] = mean_y - slope * mean_x
+    return grid, values
+
+
+def _nearest(x, x0, count):
+    """Return where the `count` values of sorted x nearest to x0 begin."""
+    low, high = max(0, np.searchsorted(x, x0) - count), min(x.size - count, np.searchsorted(x, x0, "right"))
+    while low < high:
+        middle = (low + high) // 2
+        if x0 - x[middle] > x[middle + count] - x0:
+            low = middle + 1
+        else:
+            high = middle
+    return low

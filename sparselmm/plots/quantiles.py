@@ -1,0 +1,115 @@
+"""Quantile plots: standardised residuals and random effects against the normal distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..threads import single_threaded
+from .canvas import MANY, axes_for, choose, color, ink, short
+
+NO_VARIANCE = 1e-6  # standard deviation of a mode, relative to that of the effect, that counts as zero
+
+
+def qq_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
+    """Return standardised residuals or random effects with what a normal sample of their size would be.
+
+    A residual is divided by its σ/√weight, a random effect by the standard deviation that the model gives its
+    conditional mode (levels with many rows vary more), estimation of β included: the diagonal of
+    σ²λ(I - [M⁻¹]_jj - U_j(R'R)⁻¹U_j')λ'.
+
+    Parameters
+    ----------
+    fit : LinearMixedModelResults
+    term : str, optional
+        Name of a random-effects term; default: the residuals.
+    column : str, optional
+        Name of a column of the term; may be left out if there is one.
+    level : float
+        Level of the pointwise band.
+
+    Returns
+    -------
+    DataFrame, shape (n, 4) or (l, 4)
+        Columns value, sorted, and normal, low and high: median and quantiles of the order statistic of a standard
+        normal sample. The index is that of the rows or levels; those without variance are left out.
+    """
+    value = _standardized(fit, term, column)
+    return _beside_normal(value, np.arange(value.size), level)
+
+
+def qq(fit, term=None, column=None, ax=None, level=0.95):
+    """Draw standardised residuals or random effects against normal quantiles, with a pointwise band.
+
+    Parameters
+    ----------
+    fit, term, column, level
+        See `qq_data`.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_for(ax, (4.8, 4.4))
+    value = _standardized(fit, term, column)
+    what = "Standardized residual"
+    if term is not None:
+        column = choose(fit.random_effects[term].columns, column, "column")
+        what = f"{short(term)}, {short(column)}: standardized effect"
+    ax.set(xlabel="Normal quantile", ylabel=what)
+    if value.empty:
+        ax.text(0.5, 0.5, "The variance is zero", ha="center", va="center", transform=ax.transAxes)
+        return ax
+    line = _beside_normal(value, _spread(value.size), level)
+    band = {"color": ink(ax, 0.15), "linewidth": 0.0, "label": f"{100 * level:g} % band"}
+    ax.fill_between(line["normal"], line["low"], line["high"], zorder=1, **band)
+    ax.axline((0.0, 0.0), slope=1.0, color=ink(ax, 0.8), linewidth=0.8, zorder=2, label="normal")
+    size = 4.5 if len(line) <= 200 else 2.5
+    ax.plot(line["normal"], line["value"], "o", color=color(0), markersize=size, markeredgewidth=0.0, zorder=3)
+    ax.legend(loc="upper left", frameon=False)
+    return ax
+
+
+def _spread(count):
+    """Return the ranks that are drawn: all, or both tails and an even choice between them."""
+    if count <= MANY:
+        return np.arange(count)
+    tail = MANY // 8
+    return np.unique(np.r_[:tail, np.linspace(tail, count - tail - 1, MANY // 2).astype(int), count - tail : count])
+
+
+def _beside_normal(value, ranks, level):
+    """Return the sorted values of some ranks with the quantiles of the order statistics of a normal sample."""
+    from scipy.special import betaincinv, ndtri  # 50 ms that importing the package need not take
+
+    tail = 0.5 - level / 2.0
+    quantiles = {"normal": 0.5, "low": tail, "high": 1.0 - tail}
+    bands = {name: ndtri(betaincinv(ranks + 1.0, value.size - ranks, p)) for name, p in quantiles.items()}
+    return pd.DataFrame({"value": value.iloc[ranks], **bands})
+
+
+@single_threaded
+def _standardized(fit, term, column):
+    """Return standardised residuals or random effects, sorted; those without variance are left out."""
+    value = _residuals(fit) if term is None else _effects(fit, choose(fit.model.groups, term, "term"), column)
+    return value.dropna().sort_values(kind="stable")
+
+
+def _residuals(fit):
+    """Return the residuals over σ/√weight."""
+    weights = fit.model.weights
+    return fit.resid / fit.sigma * (1.0 if weights is None else np.sqrt(weights))
+
+
+def _effects(fit, term, column):
+    """Return the random effects of one column over the standard deviations of conditional modes."""
+    modes = fit.random_effects[term]
+    column = choose(modes.columns, column, "column")
+    k, a = list(fit.random_effects).index(term), modes.columns.get_loc(column)
+    row = fit._map.unpack(fit.evaluation.theta)[k][a]
+    U = fit.evaluation.U[fit._map.effect_slices[k]].reshape(*modes.shape, -1)
+    of_beta = np.linalg.solve(fit.evaluation.R.T, np.einsum("a,jap->pj", row, U))
+    variance = fit.scale * (row @ row - np.einsum("pj,pj->j", of_beta, of_beta)) - fit.random_effects_cov[term][:, a, a]
+    sd = np.sqrt(variance.clip(0.0))
+    return modes[column] / np.where(sd > NO_VARIANCE * fit.sigma * np.sqrt(row @ row), sd, np.nan)

@@ -1,0 +1,86 @@
+"""The curve of one parameter between its points: zeta by cubics with the exact slopes, and its inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BISECTIONS = 60
+STEEPEST = 3.0  # times the secant: cubics with smaller slopes are monotone (Fritsch & Carlson 1980)
+
+
+def cubic(left, right, left_slope, right_slope, width, share):
+    """Return the cubic with the given end values and slopes, and its slope, at a share of the width from the left."""
+    secant = (right - left) / width
+    cube = left_slope + right_slope - 2.0 * secant
+    square = secant - left_slope - cube
+    value = left + share * width * (left_slope + share * (square + share * cube))
+    return value, left_slope + share * (2.0 * square + 3.0 * share * cube)
+
+
+class Curve:
+    """The signed root zeta of one parameter as a monotone function of it.
+
+    Parameters
+    ----------
+    held : Held
+        Whose `value` takes t to natural units.
+    points : list of Point
+        At least two, in the order of t.
+    complete : tuple of bool
+        Whether the curve goes as far as it should below and above the estimate.
+    parameters : ndarray (points, parameters)
+        All parameters at the points.
+
+    Attributes
+    ----------
+    t, values, zeta, deviance : ndarray (points,)
+        The points; `values` in natural units.
+    """
+
+    def __init__(self, held, points, complete, parameters):
+        self._scale, self.complete, self.parameters = type(held), complete, parameters
+        self.t, self.zeta, self.deviance, steepness = np.array(
+            [(point.t, point.zeta, point.deviance, point.steepness) for point in points]
+        ).T
+        self.values = self._scale.value(self.t)
+        secants = np.diff(self.zeta) / np.diff(self.t)
+        limit = STEEPEST * np.minimum(np.append(secants, np.inf), np.append(np.inf, secants))
+        self._slopes = np.clip(steepness, 0.0, limit)
+
+    def at(self, t):
+        """Return zeta and its derivative in t."""
+        i = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, self.t.size - 2)
+        width = self.t[i + 1] - self.t[i]
+        return cubic(
+            self.zeta[i], self.zeta[i + 1], self._slopes[i], self._slopes[i + 1], width, (t - self.t[i]) / width
+        )
+
+    def limits(self, z) -> np.ndarray:
+        """Return the values where zeta is -z and z, (2,): a boundary where it is not reached, NaN where unknown."""
+        limits = np.full(2, np.nan)
+        for i, target in enumerate((-z, z)):
+            if self.zeta[0] < target < self.zeta[-1]:
+                limits[i] = self._scale.value(self._inverse(target))
+            elif self.complete[i]:
+                limits[i] = self.values[-i]
+        return limits
+
+    def _inverse(self, zeta):
+        """Return t where the curve is zeta."""
+        i = int(np.searchsorted(self.zeta, zeta)) - 1
+        low, high = self.t[i], self.t[i + 1]
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self.at(middle)[0] < zeta else (low, middle)
+        return 0.5 * (low + high)
+
+    def density(self, count):
+        """Return values of the parameter, evenly spaced between the ends, and φ(zeta) dzeta/dvalue there.
+
+        The ends are left out where the scale of the parameter has no slope there.
+        """
+        t = np.linspace(self.t[0], self.t[-1], count)
+        rate = self._scale.rate(t)
+        t, rate = t[rate > 1e-8], rate[rate > 1e-8]
+        zeta, slope = self.at(t)
+        return self._scale.value(t), np.exp(-0.5 * zeta**2) / np.sqrt(2.0 * np.pi) * slope / rate

@@ -1,0 +1,159 @@
+"""The parameters of a fit by name, which of them are wanted, and their profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..caller import warn
+from ..covariance import correlation, cov_re
+from ..errors import ConvergenceWarning
+from .curve import ProfileError, follow, optimum
+from .held import Correlation, Held, Orders, ResidualSd, Sd
+from .interpolation import Curve
+from .joint import JointWithFixedEffect
+from .refinement import refine
+
+KINDS = {"fixed": "fixed", "beta_": "fixed", "random": "ran_pars", "theta_": "ran_pars"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter in natural units.
+
+    Attributes
+    ----------
+    effect : {"fixed", "ran_pars"}
+    group : str or None
+        Name of the random-effects term, "Residual", or None.
+    term : str
+        As in `tidy`.
+    place : tuple of int
+        (j,) of a fixed effect, (k, i, j) of a variance parameter of term k, () of σ.
+    """
+
+    effect: str
+    group: str | None
+    term: str
+    place: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """A name of its own: the fixed-effects column, or ``sd__x|group``."""
+        return self.term if self.group is None else f"{self.term}|{self.group}"
+
+
+def parameters(model) -> list[Parameter]:
+    """Return all parameters: fixed effects, then those of the random effects in the order of θ, then σ."""
+    found = [Parameter("fixed", None, name, (j,)) for j, name in enumerate(model.exog_names)]
+    for k, (term, shape) in enumerate(zip(model.terms, model.cross.shapes, strict=True)):
+        for i, j in zip(*shape.entries, strict=True):
+            first, second = term.columns[j], term.columns[i]
+            name = f"sd__{first}" if i == j else f"cor__{first}.{second}"
+            found.append(Parameter("ran_pars", term.name, name, (k, int(i), int(j))))
+    return [*found, Parameter("ran_pars", "Residual", "sd__Observation", ())]
+
+
+def select(found, which) -> list[Parameter]:
+    """Return the parameters that `which` names.
+
+    Raises
+    ------
+    ValueError
+        If it names something that is no parameter.
+    """
+    if which is None:
+        return found
+    wanted = [which] if isinstance(which, (str, int, np.integer)) else list(which)
+    chosen = set()
+    for item in wanted:
+        if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+            matches = [int(item)] if 0 <= item < len(found) else []
+        else:
+            kind = KINDS.get(item)
+            matches = [i for i, p in enumerate(found) if item in (p.label, p.term) or kind == p.effect]
+        if not matches and item not in KINDS:
+            names = ", ".join(p.label for p in found)
+            raise ValueError(
+                f"which={item!r} is no parameter. It takes names, positions from 0, 'fixed' or 'random'. The names "
+                f"are {names}."
+            )
+        chosen.update(matches)
+    return [found[i] for i in sorted(chosen)]
+
+
+def natural(shapes, factors, scale) -> np.ndarray:
+    """Return standard deviations and correlations in the order of θ and σ, (m+1,)."""
+    values = []
+    for factor, shape in zip(factors, shapes, strict=True):
+        sd, corr = correlation(cov_re(factor, scale))
+        rows, columns = shape.entries
+        values.append(np.where(rows == columns, sd[rows], corr[rows, columns]))
+    return np.append(np.concatenate(values), np.sqrt(scale))
+
+
+class Tracer:
+    """Makes the curves of a maximum-likelihood fit up to |zeta| = cutoff."""
+
+    def __init__(self, fit, cutoff):
+        self.fit, self.cutoff = fit, cutoff
+        self.orders = Orders(fit.model.likelihood(reml=False), fit.theta, fit.scale)
+        self.likelihood = fit.model.likelihood(reml=False)  # fixed effects have an engine of their own
+
+    def held(self, parameter):
+        """Return the coordinates that hold the parameter, or None where it is not defined."""
+        if parameter.effect == "fixed":
+            (j,) = parameter.place
+            joint, x = self.orders.optimum()
+            return Held(JointWithFixedEffect(joint, self.likelihood, j), np.append(x, self.fit.beta[j]), x.size)
+        if not parameter.place:
+            joint, x = self.orders.optimum()
+            return ResidualSd(joint, x, x.size - 1)
+        k, i, j = parameter.place
+        start, shape = self.fit.model.cross.relative_factor.theta_slices[k].start, self.fit.model.cross.shapes[k]
+        if shape.structure == "diagonal":
+            joint, x = self.orders.optimum()
+            return Sd(joint, x, start + i)
+        first = list(dict.fromkeys((j, i)))
+        joint, x = self.orders.optimum(k, first + [a for a in range(shape.n_columns) if a not in first])
+        if i == j:
+            return Sd(joint, x, start)
+        held = Correlation(joint, x, start, start + 1, start + shape.n_columns)
+        return held if held.start[list(held.signs)].all() else None
+
+    def curve(self, parameter) -> Curve | None:
+        """Return the curve of a parameter, None where it is not defined; warn where a part of it is missing."""
+        held = self.held(parameter)
+        if held is None:
+            return None
+        try:
+            best = optimum(held)
+        except ProfileError as error:
+            self._warn(parameter, "has no curve", error)
+            return None
+        above, failure_above = follow(held, best, 1, self.cutoff)
+        below, failure_below = follow(held, best, -1, self.cutoff, above[0] if above else None)
+        for side, failure, path in (("above", failure_above, above), ("below", failure_below, below)):
+            if failure:
+                reached = abs(path[-1].zeta) if path else 0.0
+                self._warn(parameter, f"ends {side} its estimate where |zeta| is {reached:.2f}", failure)
+        points = [*below[::-1], best, *above]
+        if len(points) == 1:
+            return None
+        points = refine(held, points, best)
+        complete = not failure_below, not failure_above
+        return Curve(held, points, complete, np.array([self._natural(held, point) for point in points]))
+
+    def _warn(self, parameter, what, reason):
+        warn(
+            f"The profile of {parameter.label} {what}: {reason}. Limits beyond are NaN. Use a bootstrap interval, or "
+            "simplify the model.",
+            ConvergenceWarning,
+        )
+
+    def _natural(self, held, point):
+        """Return all parameters at a point, in the order of `parameters`."""
+        x, shapes = held.x(point.y), self.fit.model.cross.shapes
+        scale = np.exp(x[self.fit.theta.size])
+        return np.append(self.fit.model.cross.to_params(point.beta), natural(shapes, held.joint.factors(x), scale))

@@ -1,0 +1,49 @@
+"""One more response on the design of a fit: a whole new result, warm-started."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+from ..caller import warn
+from ..errors import ConvergenceWarning, DataError
+from ..likelihood import ProfiledLikelihood
+from ..optimize import minimize
+from ..start import moment_start
+from .responses import check_varies, response_array
+
+
+def refit(fit, y):
+    """Return the results of the same model on another response; see `LinearMixedModelResults.refit`."""
+    Y, names = response_array(fit.model, y, "y")
+    if len(names) != 1:
+        raise DataError(f"y has {len(names)} columns; refit takes one response. Use refit_many for several.")
+    y = Y[:, 0]
+    model, name = copy(fit.model), getattr(y, "name", None)
+    response = y if model.offset is None else y - model.offset
+    model.endog = y
+    model.cross = fit.model.cross.with_response(response, model.exog, model.terms, model.weights)
+    check_varies(model, Y, model.cross.yy, [name or model.endog_name])
+    if model.design is not None:
+        model.design = replace(model.design, endog=y)
+    likelihood = ProfiledLikelihood(model.cross, fit.reml, fit._refit_engine)
+    record, evaluation = best_fit(likelihood, fit.theta, moment_start(model.cross))
+    if not record.converged:
+        warn(record.message, ConvergenceWarning)
+    result = type(fit)(model, likelihood, record, evaluation)
+    vars(result).pop("likelihood")  # the engine goes on to other responses: the result makes its own when it needs one
+    return result
+
+
+def best_fit(likelihood, *starts):
+    """Return the FitRecord and the Evaluation of the minimum reached from the start of lowest deviance."""
+    start = min(starts, key=lambda theta: _deviance(likelihood, theta))
+    return minimize(likelihood, start, likelihood.theta_scale)
+
+
+def _deviance(likelihood, theta):
+    """Return the deviance at θ, infinite where it cannot be computed."""
+    try:
+        return likelihood.evaluate(theta).deviance
+    except DataError:
+        return float("inf")
