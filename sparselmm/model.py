@@ -203,6 +203,11 @@ class LinearMixedModel:
         return self.endog.size
 
     @property
+    def endog_names(self) -> str:
+        """Name of the response, under the name that statsmodels gives it."""
+        return self.endog_name
+
+    @property
     def Z(self):
         """Random-effects design Z, sparse (n, q): term after term, level after level."""
         import scipy.sparse as sp

@@ -15,6 +15,7 @@ from .diagnostics.methods import DiagnosticMethods
 from .inference.methods import InferenceMethods
 from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
+from .maketables import MaketablesMethods
 from .marginal_means.methods import MarginalMeansMethods
 from .plots.methods import PlotMethods
 from .prediction.methods import PredictionMethods
@@ -36,6 +37,7 @@ class LinearMixedModelResults(
     PredictionMethods,
     DiagnosticMethods,
     PlotMethods,
+    MaketablesMethods,
 ):
     """Results of a fitted linear mixed model; read-only.
 

@@ -21,7 +21,6 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"frame"},
     {"variants", "fixed_terms"},
     {"inference"},
-    {"predict"},
     {"export"},
     {"tables", "comparison", "profile", "resampling", "marginal_means", "prediction", "diagnostics"},
     {"plots", "maketables", "datasets", "versions"},

@@ -35,9 +35,20 @@ def test_fixed_effects(fit):
     np.testing.assert_allclose(fit.bse, [6.824597, 1.545790], rtol=1e-5)
     np.testing.assert_allclose(fit.cov_params(), [[46.57512, -1.451088], [-1.451088, 2.389466]], rtol=2e-5)
     np.testing.assert_allclose(fit.tvalues, [36.83809, 6.771481], rtol=1e-5)
-    np.testing.assert_allclose(fit.conf_int().loc["Days"], [7.437594, 13.496978], rtol=1e-5)
-    np.testing.assert_allclose(fit.conf_int(0.5).loc["Days"], [9.424667, 11.509905], rtol=1e-5)
-    np.testing.assert_allclose(fit.pvalues["Days"], 1.2747e-11, rtol=1e-3)
+    np.testing.assert_allclose(fit.conf_int(ddf="z").loc["Days"], [7.437594, 13.496978], rtol=1e-5)
+    np.testing.assert_allclose(fit.conf_int(0.5, ddf="z").loc["Days"], [9.424667, 11.509905], rtol=1e-5)
+
+
+def test_fixed_effects_with_degrees_of_freedom(fit):
+    # R: summary(lmerTest::lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
+    np.testing.assert_allclose(fit.pvalues, [1.171561e-17, 3.263786e-06], rtol=1e-3)
+    np.testing.assert_allclose(fit.conf_int().loc["Days"], [7.205956, 13.728615], rtol=1e-5)
+    options = {"wald": {}, "profile": {}, "bootstrap": {"n": 50, "rng": 1}}
+    for method, arguments in options.items():
+        table = fit.conf_int(method=method, **arguments)
+        assert list(table.columns)[:2] == ["lower", "upper"], method
+    with pytest.raises(ValueError, match="'wald', 'profile' or 'bootstrap'"):
+        fit.conf_int(method="exact")
 
 
 def test_criteria(fit, sleepstudy):
@@ -155,19 +166,19 @@ def test_row_order(fit, sleepstudy):
 def test_tidy(fit):
     # R: broom.mixed::tidy(fit, conf.int = TRUE)
     table = fit.tidy(conf_int=True)
-    columns = ["effect", "group", "term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high"]
-    assert list(table.columns) == columns
+    columns = ["effect", "group", "term", "estimate", "std.error", "df", "statistic", "p.value"]
+    assert list(table.columns) == [*columns, "conf.low", "conf.high"]
     assert list(table["effect"]) == ["fixed"] * 2 + ["ran_pars"] * 4
     assert list(table["group"][2:]) == ["Subject", "Subject", "Subject", "Residual"]
     random = ["sd__Intercept", "cor__Intercept.Days", "sd__Days", "sd__Observation"]
     assert list(table["term"]) == ["Intercept", "Days", *random]
     np.testing.assert_allclose(table["estimate"][2:], [24.740658, 0.0655512, 5.922138, 25.591796], rtol=1e-4)
-    np.testing.assert_allclose(table["conf.low"][:2], [238.029141, 7.437594], rtol=1e-5)
-    assert list(fit.tidy("fixed").columns) == columns[:-2] and len(fit.tidy("fixed")) == 2
+    np.testing.assert_allclose(table["conf.low"][:2], [237.006508, 7.205956], rtol=1e-5)
+    assert list(fit.tidy("fixed").columns) == columns and len(fit.tidy("fixed")) == 2
     assert list(fit.tidy("random")["term"]) == random
-    assert fit.tidy("fixed", conf_int=True, conf_level=0.5)["conf.low"][1] == pytest.approx(9.424667, rel=1e-5)
-    with pytest.raises(ValueError, match="effects must be one of"):
-        fit.tidy("ran_vals")
+    assert fit.tidy("fixed", conf_int=True, conf_level=0.5, ddf="z")["conf.low"][1] == pytest.approx(9.424667, rel=1e-5)
+    with pytest.raises(ValueError, match="effects must be one or more of"):
+        fit.tidy("modes")
 
 
 def test_tidy_of_several_columns_and_terms(sleepstudy):

@@ -48,7 +48,7 @@ class RobustInference(Inference):
 
         table = self.estimates(np.eye(len(self.names)), level)
         table.insert(0, "term", self.names)
-        title = f"t tests with the cluster-robust covariance {self.ddf}"
+        title = f"Tests with the cluster-robust covariance {self.ddf}"
         return InferenceSummary(title, _fixed_block(table, level), self.notes)
 
 

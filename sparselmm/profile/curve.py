@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DataError, EngineError
 from ..optimize import trust_region_step
-from .interpolation import cubic
+from .interpolation import BISECTIONS, cubic
 
 STEPS = 5  # from the optimum to the cutoff, on either side
 OVERSHOOT = 1.02  # of the cutoff, so that the last step reaches it
@@ -173,14 +173,30 @@ def follow(held, best, sign, cutoff, before=None) -> tuple[list[Point], str]:
 
 
 def _next_points(held, path, best, sign, cutoff, bound):
-    """Return the next point, or the two points that end a correlation's curve."""
-    point = _next(held, path, best, sign, cutoff, bound)
-    if not held.admits(point.y):
-        return _without_variance(held, path[-1], point, bound, best, sign)
+    """Return the next point, or the two points that end a correlation's curve: equation (P7)."""
+    last, point = path[-1], _next(held, path, best, sign, cutoff, bound)
+    gone = next((i for i in held.signs if last.y[i] * point.y[i] <= 0.0), None)
+    if gone is not None:
+        share = last.y[gone] / (last.y[gone] - point.y[gone])
+        return _plateau(held, last, point, share, gone, 0.0, bound, best, sign)
     point = scored(point, best, sign)
-    if sign * (point.zeta - path[-1].zeta) < 0.0 or (point.steepness <= 0.0 and point.t != bound):
+    gone = min(held.caps, key=held.caps.get, default=None)
+    if gone is not None and abs(point.zeta) > held.caps[gone]:
+        share, slope = _share(last, point, sign * held.caps[gone])
+        return _plateau(held, last, point, share, gone, slope, bound, best, sign)
+    if sign * (point.zeta - last.zeta) < 0.0 or (point.steepness <= 0.0 and point.t != bound):
         raise ProfileError("its profile is not monotone")
     return [point]
+
+
+def _share(last, point, zeta):
+    """Return where between two points the curve is zeta, as a share of their distance, and its slope there."""
+    low, high, width = 0.0, 1.0, point.t - last.t
+    for _ in range(BISECTIONS):
+        share = 0.5 * (low + high)
+        value, slope = cubic(last.zeta, point.zeta, last.steepness, point.steepness, width, share)
+        low, high = (share, high) if abs(value) < abs(zeta) else (low, share)
+    return share, slope
 
 
 def _next(held, path, best, sign, cutoff, bound):
@@ -241,18 +257,16 @@ def scored(point, best, sign):
     return replace(point, zeta=float(zeta), steepness=float(point.slope / (2.0 * zeta)) if zeta else best.steepness)
 
 
-def _without_variance(held, last, beyond, bound, best, sign):
-    """Return the end of a correlation's curve from where one of the two standard deviations becomes zero.
+def _plateau(held, last, point, share, gone, slope, bound, best, sign):
+    """Return the end of a correlation's curve from a share of the way between two points, its slope there given.
 
-    There the deviance no longer depends on the correlation. Beyond, the coordinates are those of a correlation of the
-    other sign.
+    From there the deviance is least where the standard deviation y[gone] is zero, whatever the correlation is.
     """
-    gone = next(i for i in held.signs if last.y[i] * beyond.y[i] <= 0.0)
-    share = last.y[gone] / (last.y[gone] - beyond.y[gone])
-    y = last.y + share * (beyond.y - last.y)
+    y = last.y + share * (point.y - last.y)
     y[gone] = 0.0
-    start = settle(held, y, np.setdiff1d(held.free, gone))
-    start = replace(scored(start, best, sign), slope=0.0, steepness=0.0)
+    start = scored(settle(held, y, np.setdiff1d(held.free, gone)), best, sign)
+    if abs(start.zeta) < abs(last.zeta):
+        raise ProfileError("its profile is not monotone")
     y = start.y.copy()
     y[held.slot] = bound
-    return [start, replace(start, t=bound, y=y)]
+    return [replace(start, steepness=slope), replace(start, t=bound, y=y, steepness=0.0)]

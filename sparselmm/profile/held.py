@@ -30,15 +30,16 @@ class Held:
     """
 
     low, high = -np.inf, np.inf  #: bounds of the held coordinate
-    signs = ()  #: elements of y whose product is not negative
+    signs = ()  #: elements of y that are standard deviations: of one sign
 
     def __init__(self, joint, x, slot):
         self.joint, self.slot, self.units = joint, slot, joint.units
         self.free = np.delete(np.arange(x.size), slot)
         self.start = x
+        self.caps = {}  # of a correlation
 
     def admits(self, y) -> bool:
-        """Return whether y stands for the value that is held: the product of `signs` is not negative."""
+        """Return whether y stands for the value that is held: `signs` are of one sign."""
         return bool(np.prod(y[list(self.signs)]) >= 0.0)
 
     def x(self, y):
@@ -110,6 +111,11 @@ class Correlation(Transformed):
     """The correlation sin t of the first two columns of a term, whose second row is r (sin t, cos t).
 
     y has t and r in place of the entries (2, 1) and (2, 2) of λ.
+
+    Attributes
+    ----------
+    caps : dict
+        For each of the two standard deviations, by its place in y, zeta where it is zero, if that is known.
     """
 
     low, high = -0.5 * np.pi, 0.5 * np.pi

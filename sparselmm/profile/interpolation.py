@@ -44,16 +44,14 @@ class Curve:
         ).T
         self.values = self._scale.value(self.t)
         secants = np.diff(self.zeta) / np.diff(self.t)
-        limit = STEEPEST * np.minimum(np.append(secants, np.inf), np.append(np.inf, secants))
-        self._slopes = np.clip(steepness, 0.0, limit)
+        self._left = np.clip(steepness[:-1], 0.0, STEEPEST * secants)
+        self._right = np.clip(steepness[1:], 0.0, STEEPEST * secants)
 
     def at(self, t):
         """Return zeta and its derivative in t."""
         i = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, self.t.size - 2)
         width = self.t[i + 1] - self.t[i]
-        return cubic(
-            self.zeta[i], self.zeta[i + 1], self._slopes[i], self._slopes[i + 1], width, (t - self.t[i]) / width
-        )
+        return cubic(self.zeta[i], self.zeta[i + 1], self._left[i], self._right[i], width, (t - self.t[i]) / width)
 
     def limits(self, z) -> np.ndarray:
         """Return the values where zeta is -z and z, (2,): a boundary where it is not reached, NaN where unknown."""

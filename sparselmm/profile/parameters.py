@@ -97,7 +97,7 @@ class Tracer:
     """Makes the curves of a maximum-likelihood fit up to |zeta| = cutoff."""
 
     def __init__(self, fit, cutoff):
-        self.fit, self.cutoff = fit, cutoff
+        self.fit, self.cutoff, self._made = fit, cutoff, {}
         self.orders = Orders(fit.model.likelihood(reml=False), fit.theta, fit.scale)
         self.likelihood = fit.model.likelihood(reml=False)  # fixed effects have an engine of their own
 
@@ -120,10 +120,22 @@ class Tracer:
         if i == j:
             return Sd(joint, x, start)
         held = Correlation(joint, x, start, start + 1, start + shape.n_columns)
-        return held if held.start[list(held.signs)].all() else None
+        if not held.start[list(held.signs)].all():
+            return None
+        for slot, a in zip(held.signs, (j, i), strict=True):
+            sd = self.curve(next(p for p in parameters(self.fit.model) if p.place == (k, a, a)))
+            if sd is not None and sd.values[0] == 0.0:
+                held.caps[slot] = -sd.zeta[0]
+        return held
 
     def curve(self, parameter) -> Curve | None:
         """Return the curve of a parameter, None where it is not defined; warn where a part of it is missing."""
+        if parameter not in self._made:
+            self._made[parameter] = self._trace(parameter)
+        return self._made[parameter]
+
+    def _trace(self, parameter):
+        """Make the curve of a parameter."""
         held = self.held(parameter)
         if held is None:
             return None
