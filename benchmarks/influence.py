@@ -1,6 +1,6 @@
-"""Exact influence on InstEval (73,421 rows, 4,114 random effects): seconds, and the difference from fits without a level.
+"""Exact influence on InstEval (73,421 rows, 4,114 random effects): seconds, and the difference from other fits.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/influence.py
+OPENBLAS_NUM_THREADS=1 python benchmarks/influence.py
 """
 
 import resource

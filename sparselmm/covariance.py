@@ -84,9 +84,9 @@ class RelativeFactor:
             if c == 1:
                 np.multiply(V[part], factor[0, 0], out=out[part])
             elif l >= MANY and c * r <= WIDE:  # one product over all levels at once
-                out[part] = (V[part].reshape(l, c * r) @ np.kron(factor, np.eye(r))).reshape(-1, r)
+                out[part] = (V[part].reshape(l, c * r) @ np.kron(factor, np.eye(r))).reshape(l * c, r)
             else:
-                out[part] = np.matmul(factor.T, V[part].reshape(l, c, r)).reshape(-1, r)
+                out[part] = np.matmul(factor.T, V[part].reshape(l, c, r)).reshape(l * c, r)
         return out
 
 

@@ -10,8 +10,9 @@ from scipy.linalg import cho_solve, lapack
 
 from .engines.choose import choose_engine
 from .errors import DataError
+from .traces import Reduced
 
-MOST_DENSE = 1_500  # random effects up to which the Hessian comes from a dense Z'QZ, (q, q)
+MOST_WORK = 2e8  # multiplications of exact traces (some 0.1 s) above which differences of the gradient are faster
 STEP = 1e-5  # of the natural size of θ in differences: larger ones truncate (InstEval), smaller ones round (Machines)
 
 
@@ -163,40 +164,12 @@ class ProfiledLikelihood:
 
     def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
         """Return the Hessian of the deviance, (m, m): equation (10), or gradient differences where q is large."""
-        if self.map.n_effects > MOST_DENSE:
+        reduced = Reduced(self, at)
+        if reduced.work > MOST_WORK:
             return self._differenced_hessian(at)
-        hessian = derivatives.hessian + derivatives.information - self._trace_information(at)
+        traces = reduced.criterion_traces(reduced.directions, self.reml)
+        hessian = derivatives.hessian + derivatives.information - traces
         return 0.5 * (hessian + hessian.T)
-
-    def _trace_information(self, at):
-        """Return tr(QV_pQV_q), (m, m), with Q = P (REML) or V⁻¹ (ML), from the dense Z'QZ."""
-        self.factorize(at.theta)
-        shapes, parts, factors = self.map.shapes, self.map.effect_slices, self.map.unpack(at.theta)
-        S = self.engine.gram_dot(np.eye(self.map.n_effects))
-        half = self.map.tdot(factors, S)
-        ZQZ = S - half.T @ self.engine.solve(half)
-        if self.reml and self.cross.n_fixed:
-            F = self.cross.ZX - self.engine.gram_dot(self.map.dot(factors, at.U))
-            FR = lapack.dtrtrs(at.R, F.T, lower=0, trans=1)[0]
-            ZQZ -= FR.T @ FR
-        D = [self._directions(k, factor) for k, factor in enumerate(factors)]
-        traces = np.empty((self.map.n_theta, self.map.n_theta))
-        for k, m in zip(*np.tril_indices(len(shapes)), strict=True):
-            c, d = shapes[k].n_columns, shapes[m].n_columns
-            block = ZQZ[parts[k], parts[m]].reshape(shapes[k].n_levels, c, shapes[m].n_levels, d)
-            rows = block.transpose(1, 3, 0, 2).reshape(c * d, -1)
-            gram = (rows @ rows.T).reshape(c, d, c, d)  # Σ_jj' Φ[ja, j'b] Φ[je, j'f]
-            part = np.einsum("pea,qbf,abef->pq", D[k], D[m], gram, optimize=True)
-            traces[self.map.theta_slices[k], self.map.theta_slices[m]] = part
-            traces[self.map.theta_slices[m], self.map.theta_slices[k]] = part.T
-        return traces
-
-    def _directions(self, k, factor):
-        """Return D_p = E_ij λ' + λ E_ij' for the entries of term k, (m_k, c, c)."""
-        rows, columns = self.map.shapes[k].entries
-        D = np.zeros((rows.size, *factor.shape))
-        D[np.arange(rows.size), rows] = factor[:, columns].T
-        return D + D.transpose(0, 2, 1)
 
     def _differenced_hessian(self, at):
         """Return the central difference of the gradient, 2m evaluations."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import cache, wraps
 
+_counts = {}  # threads of every BLAS when it was first seen, by the prefix of its name
+
 
 @cache
 def _controller():
-    """Return the controller of the BLAS libraries in this process, and their thread counts at first use."""
+    """Return the controller of the BLAS libraries in this process."""
     from threadpoolctl import ThreadpoolController
 
     controller = ThreadpoolController().select(user_api="blas")
-    return controller, {pool.prefix: pool.num_threads for pool in controller.lib_controllers}
+    for pool in controller.lib_controllers:
+        _counts.setdefault(pool.prefix, pool.num_threads)
+    return controller
 
 
 def forget_libraries() -> None:
@@ -27,16 +31,14 @@ def forget_libraries() -> None:
 @contextmanager
 def one_blas_thread():
     """Run the block with BLAS on one thread."""
-    controller, _ = _controller()
-    with controller.limit(limits=1):
+    with _controller().limit(limits=1):
         yield
 
 
 @contextmanager
 def all_blas_threads():
     """Run the block with as many BLAS threads as the process had at first."""
-    controller, counts = _controller()
-    with controller.limit(limits=counts):
+    with _controller().limit(limits=_counts):
         yield
 
 

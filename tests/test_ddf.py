@@ -13,7 +13,7 @@ import sparselmm
 from sparselmm import LinearMixedModel
 from sparselmm.inference.contrasts import constraints
 from sparselmm.inference.satterthwaite import Satterthwaite, pooled
-from sparselmm.inference.traces import Reduced
+from sparselmm.traces import Reduced
 
 REFERENCE = json.loads((FOLDER / "ddf.json").read_text())
 LMERTEST, PBKRTEST = (f"{name} {REFERENCE['provenance']['packages'][name]}" for name in ("lmerTest", "pbkrtest"))

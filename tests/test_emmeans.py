@@ -185,7 +185,7 @@ def test_labels_are_those_of_emmeans(fits):
 
 
 def test_joint_tests_equal_emmeans(fits, agree):
-    """emmeans rounds F to three decimals, and its denominators are bounds where the rows of a test differ."""
+    """emmeans rounds F to three decimals; its denominators are the smallest of orthonormal rows, see the next test."""
     for name, theirs in REFERENCE["joint"].items():
         model, by, _ = name.partition("_by")
         table = fits(model).joint_tests(by="Variety" if by else None)

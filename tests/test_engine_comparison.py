@@ -68,7 +68,7 @@ def test_a_class_that_wraps_a_linear_mixed_model():
 
 
 def test_unknown_engine():
-    with pytest.raises(ValueError, match="not one of auto, cholmod, dense"):
+    with pytest.raises(ValueError, match="not one of auto, cholmod, pcg, dense"):
         compare_engines(crossed(4), engines=("cholmod", "gpu"))
 
 

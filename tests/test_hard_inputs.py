@@ -297,3 +297,14 @@ def test_a_constant_column_beside_the_intercept_predicts():
     with pytest.warns(DataWarning):
         fit = lmer("y ~ Intercept + x + (1 | g)", data)
     np.testing.assert_allclose(fit.predict(data), fit.fittedvalues)
+
+
+@pytest.mark.parametrize("levels", [12, 400])
+def test_no_fixed_effects_with_slopes(levels):
+    rng = np.random.default_rng(1)
+    g, x = rng.integers(0, levels, 5 * levels), rng.standard_normal(5 * levels)
+    term = RandomTerm(g, np.column_stack([np.ones(x.size), x]))
+    y = term.Z @ rng.standard_normal(term.n_effects) + rng.standard_normal(x.size)
+    fit = LinearMixedModel(y, np.empty((x.size, 0)), term).fit()
+    assert fit.converged and fit.params.empty
+    assert fit.summary().as_text()

@@ -96,7 +96,7 @@ def test_refits(name, agree):
     variance = influence.variance_params.iloc[1]
     G = other.cov_re[record["group"]]
     assert np.isclose(variance[f"{record['group']}: Intercept"], G.loc["Intercept", "Intercept"], rtol=1e-4, atol=1e-6)
-    assert variance["Residual"] == influence.scale.iloc[1]
+    assert variance["Residual"] == influence.scale.iloc[1] and influence.theta.index.equals(influence.params.index)
     ratio = np.linalg.det(other.cov_params()) / np.linalg.det(fit.cov_params())
     assert np.isclose(influence.covratio.iloc[1], ratio, rtol=1e-4)
     assert (influence.note == "").all()
@@ -113,6 +113,14 @@ def test_rank_deficient_levels():
         assert influence.params.isna().any(axis=1).to_list() == [level == 4 for level in range(10)]
         assert "cannot be estimated" in influence.note[4] and influence.note.drop(4).eq("").all()
         assert np.isnan(influence.cooks_distance[4]) and ".note" in repr(influence)
+
+
+def test_levels_that_leave_no_residual():
+    groups = np.r_[np.zeros(30, dtype=int), np.ones(2, dtype=int)]
+    X = np.column_stack([np.ones(32), np.arange(32.0)])
+    y = np.random.default_rng(0).standard_normal(32) + groups
+    fit = LinearMixedModel(y, X, [RandomTerm(groups, name="g")]).fit()
+    assert fit.influence("g").scale.isna().to_list() == [True, False]
 
 
 def test_a_factor_left_with_one_level_cannot_be_fitted():

@@ -5,10 +5,10 @@ import pytest
 from oracles import DenseModel, random_design
 
 import sparselmm
-from sparselmm import LinearMixedModel, RandomTerm
-from sparselmm.inference import kenward_roger, traces
+from sparselmm import LinearMixedModel, RandomTerm, traces
+from sparselmm.inference import kenward_roger
 from sparselmm.inference.kenward_roger import KenwardRoger, scaled_f
-from sparselmm.inference.traces import Reduced
+from sparselmm.traces import Reduced
 
 KINDS = [("scalar",), ("slope",), ("scalar", "slope"), ("three", "slope", "matrix"), ("matrix",), ("diagonal", "plain")]
 

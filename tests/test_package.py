@@ -13,6 +13,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"covariance", "terms"},
     {"crossproducts"},
     {"engines"},
+    {"traces"},
     {"start", "likelihood"},
     {"optimize"},
     {"montecarlo"},

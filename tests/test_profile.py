@@ -201,6 +201,18 @@ def test_correlations_end_at_their_boundaries():
     assert not (undefined.curves["term"] == "cor__Intercept.x").any()
 
 
+def test_a_correlation_fits_no_worse_than_a_variance_of_zero():
+    profile = fit_of("orthodont-ml").profile("random")
+    ends = {term: part["zeta"].abs().to_numpy()[[0, -1]] for term, part in profile.curves.groupby("term")}
+    lower, upper = ends["cor__Intercept.age"]
+    assert lower == pytest.approx(ends["sd__age"][0], abs=1e-4) and upper < lower < 1.0
+    assert tuple(profile.conf_int().loc["cor__Intercept.age|Subject"]) == (-1.0, 1.0)
+    start = profile.curves.iloc[0, 5:].to_numpy(dtype=float).copy()
+    start[5:7] = 0.0, 0.0  # correlation and standard deviation of age
+    without_slopes = BruteForce(profile.fit.model).minimum(start, position=6, value=0.0)
+    assert without_slopes - profile.fit.deviance == pytest.approx(lower**2, abs=1e-5)
+
+
 def test_a_correlation_of_one():
     profile = fit_of("rank-one-ml").profile()
     part = profile.curves[profile.curves["term"] == "cor__Intercept.x"]

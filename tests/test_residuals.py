@@ -1,5 +1,7 @@
 """Residuals, leverage and Cook's distances of the rows, and the quadratic forms they are made of."""
 
+import pickle
+
 import numpy as np
 import pytest
 from diagnostic_fits import DESIGNS, MODELS, VERSIONS, at_theta, dense_V, random_fit, reference_fit
@@ -118,3 +120,15 @@ def test_components_share_right_hand_sides(monkeypatch):
     leverage = K.prediction_variances(fit.model.exog, fit.model.Z)
     assert sum(solved) == 1
     assert np.allclose(leverage, fit.leverage())
+
+
+def test_other_engines_and_pickled_fits():
+    data, formula = sparselmm.datasets.load("Penicillin"), "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    fit = sparselmm.lmer(formula, data)
+    for other in (sparselmm.lmer(formula, data, engine="dense"), pickle.loads(pickle.dumps(fit))):
+        assert np.allclose(fit.leverage(), other.leverage(), atol=1e-6)
+        distances = [results.influence("plate").cooks_distance for results in (fit, other)]
+        assert np.allclose(*distances, atol=1e-6)
+        assert np.isclose(fit.caic().df, other.caic().df, atol=1e-5)
+        robust = [results.cov_params_robust("CR2", "plate") for results in (fit, other)]
+        assert np.allclose(*robust, rtol=1e-4)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
-from ..likelihood import MOST_DENSE
 from .mixtures import cone_weights, mixture_tail
 from .nesting import covariances_of
+
+MOST_DENSE = 1_500  # random effects up to which the expected information is computed
 
 
 def boundary_tail(statistic, df, nested, large) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..boundary import SINGULAR, column_scale
-from ..inference.traces import Reduced
 from ..inference.variance import inverse_information
+from ..traces import Reduced
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def conditional_llf(fit) -> float:
 
 
 def correction(fit) -> float:
-    """Return Σ_p (∂ŷ/∂θ_p)'∂θ̂_p/∂y: (I10)."""
+    """Return Σ_p (∂ŷ/∂θ_p)'∂θ̂_p/∂y: (I10), (I11)."""
     likelihood, at = fit.likelihood, fit.evaluation
     free = np.flatnonzero(moving(likelihood, at.theta))
     if not free.size:

@@ -19,8 +19,8 @@ DEPENDENT = 1e-10  # part of a column of X left by the other rows below which it
 class Deletion:
     """The fit without the rows of a level, level after level, σ² estimated again and θ as it is.
 
-    With M the inverse covariance of the deleted rows (E'PE)⁻¹, and Q their rows of (X - ZΛU)R⁻¹, everything about β
-    follows from Q'M⁻¹Q, Q'M⁻¹e and e'M⁻¹e, e their conditional residuals.
+    Let e be the conditional residuals of the level's rows, M their covariance over σ² and Q their rows of
+    (X - ZΛU)R⁻¹. Everything about β and σ² follows from Q'M⁻¹Q, Q'M⁻¹e and e'M⁻¹e (I5).
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Deletion:
     counts : ndarray of int (n_levels,)
         Rows of each level.
     estimable : ndarray of bool (n_levels,)
-        Whether X keeps its rank without the level.
+        Whether X keeps its rank without the level, with more rows than columns.
     """
 
     def __init__(self, fit, codes, n_levels):
@@ -65,10 +65,10 @@ class Deletion:
         self._Z = sp.csr_array((Z.data, local, Z.indptr), shape=(Z.shape[0], int(self.effects.max(initial=1))))
 
     def _keeps_rank(self):
-        """Return whether X has full rank without the rows of each level, (n_levels,)."""
+        """Return whether X has full rank, and σ² degrees of freedom, without the rows of each level, (n_levels,)."""
         model = self.fit.model
         p = len(model.exog_names)
-        keeps = np.full(self.counts.size, self.counts.size > 1)
+        keeps = model.nobs - self.counts > p
         if not p:
             return keeps
         X = (model.exog @ model.cross.basis)[self._order] * np.sqrt(self._weights)[:, None]  # orthonormal columns

@@ -43,7 +43,8 @@ class Influence:
     def __init__(self, fit, group, counts, shift, inflation, scale, notes, theta=None):
         # shift: R(β - β₍ᵢ₎), (levels, p); inflation: log-determinant etc. of C, the covariance of Rβ₍ᵢ₎ over its σ²
         self._fit, self.group, self.counts, self.refit = fit, group, counts, theta is not None
-        self._shift, self._inflation, self._sigma2, self._notes, self.theta = shift, inflation, scale, notes, theta
+        self._shift, self._inflation, self._sigma2, self._notes = shift, inflation, scale, notes
+        self.theta = None if theta is None else theta.set_index(counts.index)
 
     @labelled
     def params(self) -> pd.DataFrame:

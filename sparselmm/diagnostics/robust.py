@@ -1,6 +1,7 @@
 """Cluster-robust tests of the fixed effects: equations (I12)-(I15) of docs/math/diagnostics.md.
 
-Contrasts and covariances are in the coordinates Aβ̃ of β in which the model-based covariance is σ²I, A = `fit._root`.
+Contrasts and covariances are in the coordinates β̃ with β = Aβ̃, A = `fit._root`, in which the model-based covariance is
+σ²I.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Clusters:
         self.meat = factor * scores.T @ scores
 
     def degrees(self, rows) -> np.ndarray:
-        """Return Bell and McCaffrey's degrees of freedom of contrasts (r, p), (r,); G - 1 for other kinds than CR2."""
+        """Return the degrees of freedom (I14) of contrasts (r, p), (r,); G - 1 for other kinds than CR2."""
         if self.kind != "CR2":
             return np.full(len(rows), self.count - 1.0)
         grams = [_ClusterGram(self, row, row) for row in rows]

@@ -42,7 +42,7 @@ def dot(blocks, V, transpose=False):
     l, c, _ = blocks.shape
     if c == 1:
         return blocks[:, 0] * V
-    V = V.reshape(l, c, -1)
+    V = V.reshape(l, c, V.shape[1])
     if l >= MANY:
         from .kernels import block_dot
 
@@ -50,7 +50,7 @@ def dot(blocks, V, transpose=False):
         block_dot(blocks, V, out, transpose)
     else:
         out = np.matmul(blocks.transpose(0, 2, 1) if transpose else blocks, V)
-    return out.reshape(l * c, -1)
+    return out.reshape(l * c, V.shape[2])
 
 
 def tdot(blocks, V):

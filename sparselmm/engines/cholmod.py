@@ -5,7 +5,7 @@ The only module that imports scikit-sparse (0.4, and the different API of 0.5).
 
 from __future__ import annotations
 
-import sys
+from functools import cache
 from importlib.metadata import version as installed_version
 
 import numpy as np
@@ -22,15 +22,14 @@ REMEDY = (
 )
 
 
+@cache
 def _library():
     """Return the sksparse.cholmod module, or raise with the remedy."""
-    first = "sksparse.cholmod" not in sys.modules
     try:
         from sksparse import cholmod
     except ImportError as error:
         raise EngineError(f"{REMEDY} ({error})") from error
-    if first:
-        forget_libraries()  # CHOLMOD brings a BLAS of its own
+    forget_libraries()  # CHOLMOD brings a BLAS of its own
     return cholmod
 
 

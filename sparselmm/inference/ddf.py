@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..labels import frozen, labelled, read_only
+from ..traces import inverse_root
 from .contrasts import constraints
 from .distributions import f_tail, t_quantile, two_sided
 from .kenward_roger import KenwardRoger
 from .satterthwaite import Satterthwaite
-from .traces import inverse_root
 from .wald import ConstantTests
 
 WIDTH = 88

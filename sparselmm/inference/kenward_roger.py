@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .traces import MOST_WORK, Reduced
+from ..traces import MOST_WORK, Reduced
 from .variance import pseudo_inverse
 from .wald import MomentTests, relative_gradients, wald
 

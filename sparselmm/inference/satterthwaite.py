@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .traces import Reduced
+from ..traces import Reduced
 from .variance import information, pseudo_inverse
 from .wald import MomentTests, wald
 

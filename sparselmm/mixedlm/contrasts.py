@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..inference.contrasts import constraints as read_constraints
+
 
 def constraints(hypothesis, names) -> tuple[np.ndarray, np.ndarray]:
     """Return R and r of hypotheses Rβ = r: a string such as "x = 0, a = b", an array R, or a tuple (R, r)."""
     if isinstance(hypothesis, (str, dict)) or (isinstance(hypothesis, list) and isinstance(hypothesis[0], str)):
-        from formulaic.utils.constraints import LinearConstraints
-
-        found = LinearConstraints.from_spec(hypothesis, variable_names=list(names))
-        return np.asarray(found.constraint_matrix, dtype=float), np.asarray(found.constraint_values, dtype=float)
+        found = read_constraints(hypothesis, names)
+        return found.matrix, found.values
     matrix, values = hypothesis if isinstance(hypothesis, tuple) else (hypothesis, None)
     matrix = np.atleast_2d(np.asarray(matrix, dtype=float))
     return matrix, np.zeros(len(matrix)) if values is None else np.atleast_1d(np.asarray(values, dtype=float))

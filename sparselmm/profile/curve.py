@@ -18,6 +18,7 @@ FAR = 0.5  # of the natural size of a coordinate: a cubic this far from the tang
 MAX_EVALUATIONS, MAX_POINTS, MAX_HALVINGS = 60, 60, 6
 BETTER = 1e-4  # a deviance lower than the optimum's by this shows that it is none
 NEAR_BOUND = 0.2  # of the step before: a step that ends this close to a boundary goes there
+SMALLEST_SHARE = 1e-6  # of the distance between two points, between others
 FLAT = 1e-10  # eigenvalue, relative to the largest, of a direction in which the deviance does not change
 COLLINEAR = 1e-7  # curvature along the profile, relative to that with the others fixed, that rounding decides
 LEAP = 3.0  # times the zeta that a step was to add: such a step is halved
@@ -101,7 +102,7 @@ def _try(held, y):
 
 
 def _finish(held, y, at, free, step, decrease):
-    """Return the Point at the end of the last step."""
+    """Return the Point at the end of the last step, with the derivatives (P6)."""
     i, units = held.slot, held.units[free]
     y, tangent = y.copy(), np.zeros(y.size)
     y[free] += units * step
@@ -177,7 +178,7 @@ def _next_points(held, path, best, sign, cutoff, bound):
     last, point = path[-1], _next(held, path, best, sign, cutoff, bound)
     gone = next((i for i in held.signs if last.y[i] * point.y[i] <= 0.0), None)
     if gone is not None:
-        share = last.y[gone] / (last.y[gone] - point.y[gone])
+        share = max(last.y[gone] / (last.y[gone] - point.y[gone]), SMALLEST_SHARE)
         return _plateau(held, last, point, share, gone, 0.0, bound, best, sign)
     point = scored(point, best, sign)
     gone = min(held.caps, key=held.caps.get, default=None)
@@ -265,8 +266,10 @@ def _plateau(held, last, point, share, gone, slope, bound, best, sign):
     y = last.y + share * (point.y - last.y)
     y[gone] = 0.0
     start = scored(settle(held, y, np.setdiff1d(held.free, gone)), best, sign)
-    if abs(start.zeta) < abs(last.zeta):
+    level = max(abs(start.zeta), abs(last.zeta))
+    if level - abs(start.zeta) > BETTER:
         raise ProfileError("its profile is not monotone")
+    start = replace(start, zeta=sign * level, steepness=slope)
     y = start.y.copy()
     y[held.slot] = bound
-    return [replace(start, steepness=slope), replace(start, t=bound, y=y, steepness=0.0)]
+    return [start, replace(start, t=bound, y=y, steepness=0.0)]

@@ -27,6 +27,11 @@ class Held:
         The optimum.
     slot : int
         Which element is held.
+
+    Attributes
+    ----------
+    caps : dict
+        |zeta| where an element of `signs` is zero, as far as that is known.
     """
 
     low, high = -np.inf, np.inf  #: bounds of the held coordinate
@@ -36,7 +41,7 @@ class Held:
         self.joint, self.slot, self.units = joint, slot, joint.units
         self.free = np.delete(np.arange(x.size), slot)
         self.start = x
-        self.caps = {}  # of a correlation
+        self.caps = {}
 
     def admits(self, y) -> bool:
         """Return whether y stands for the value that is held: `signs` are of one sign."""
@@ -74,7 +79,7 @@ class ResidualSd(Held):
 
 
 class Transformed(Held):
-    """A parameter held through a map from y to x with Jacobian J and second derivatives."""
+    """A parameter held through a map from y to x with Jacobian J and second derivatives: equation (P5)."""
 
     def expand(self, y) -> Expansion:
         at = self.joint.expand(self.x(y))
@@ -111,11 +116,6 @@ class Correlation(Transformed):
     """The correlation sin t of the first two columns of a term, whose second row is r (sin t, cos t).
 
     y has t and r in place of the entries (2, 1) and (2, 2) of λ.
-
-    Attributes
-    ----------
-    caps : dict
-        For each of the two standard deviations, by its place in y, zeta where it is zero, if that is known.
     """
 
     low, high = -0.5 * np.pi, 0.5 * np.pi

@@ -149,7 +149,7 @@ message("fits ", proc.time()[[1]])
 models <- lapply(models, lmerTest::as_lmerModLmerTest)  # once, not for every row
 satterthwaite <- calls(models)
 joint_satterthwaite <- joint(models)
-# F, denominator and p-value by lmerTest: emmeans rounds F, and its denominators are the smallest of the rows'
+# F, denominator and p-value by lmerTest: emmeans rounds F and takes the smallest denominator of orthonormal rows
 effects <- list(cake = list("recipe", "temperature", c("recipe", "temperature")),
                 oats = list("nitro", "Variety", c("nitro", "Variety")),
                 machines = list("Machine"),

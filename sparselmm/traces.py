@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
+from .engines.choose import largest_term
+
 SMALL = 300  # random effects up to which all of Φ at once is faster than eliminating a term
 BLOCK = 4_000_000  # entries of a block of columns (q, b): 32 MB
 MOST_WORK = 2e11  # multiplications of the exact traces (some 20 s), above which probes estimate them
@@ -163,10 +165,7 @@ class Reduced:
     @property
     def eliminated(self):
         """The term with most effects among those whose part of S is block diagonal; None if none is, or Φ is small."""
-        if self.map.n_effects <= SMALL:
-            return None
-        grouped = [k for k, block in enumerate(self.cross.diagonal) if not sp.issparse(block)]
-        return max(grouped, key=lambda k: self.map.shapes[k].n_effects, default=None)
+        return None if self.map.n_effects <= SMALL else largest_term(self.cross)
 
     @property
     def work(self) -> float:
