@@ -34,3 +34,29 @@ def read_only(values):
     """Return the array, made read-only."""
     values.flags.writeable = False
     return values
+
+
+def variance_labels(model, kinds=("sd", "cor")) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return group, term and place (k, i, j) of every variance parameter in the order of θ, the residual's last.
+
+    Group and term are broom.mixed's, `kinds` the prefixes of the diagonal and of what is off it; the residual's place
+    is ().
+    """
+    on_diagonal, off_diagonal = kinds
+    labels = []
+    for k, (term, shape) in enumerate(zip(model.terms, model.cross.shapes, strict=True)):
+        for i, j in zip(*shape.entries, strict=True):
+            first, second = term.columns[j], term.columns[i]
+            name = f"{on_diagonal}__{first}" if i == j else f"{off_diagonal}__{first}.{second}"
+            labels.append((term.name, name, (k, int(i), int(j))))
+    return [*labels, ("Residual", f"{on_diagonal}__Observation", ())]
+
+
+def parameter_name(group, term) -> str:
+    """Return the one name of a parameter: ``sd__x|group``, ``cor__x.z|group``, ``sigma``, or a fixed effect."""
+    return term if group is None else "sigma" if group == "Residual" else f"{term}|{group}"
+
+
+def variance_names(model) -> list[str]:
+    """Return the one name of every variance parameter in the order of θ, σ last."""
+    return [parameter_name(group, term) for group, term, _ in variance_labels(model)]

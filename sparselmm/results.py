@@ -205,7 +205,7 @@ class LinearMixedModelResults(
         if method == "wald":
             return self.inference(ddf, **options).conf_int(alpha)
         if method == "profile":
-            return self.profile(**options).conf_int(alpha)
+            return self.profile(**{"level": max(0.99, 1.0 - alpha), **options}).conf_int(alpha)
         if method in ("bootstrap", "boot"):
             return self.bootstrap(**options).conf_int(alpha)
         raise ValueError(f"method must be 'wald', 'profile' or 'bootstrap', not {method!r}.")

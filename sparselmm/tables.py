@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from .covariance import correlation
 from .errors import DataError
 from .inference.variance import standard_errors
+from .labels import variance_labels
 
 KINDS = ("fixed", "ran_pars", "ran_vals", "ran_coefs")
 ALIASES = {"all": ("fixed", "ran_pars"), "random": ("ran_pars",)}
@@ -33,19 +34,16 @@ def variance_parameters(fit, kinds=("sd", "cor")) -> pd.DataFrame:
 
     `kinds` is ("sd", "cor") for standard deviations and correlations, ("var", "cov") for variances and covariances.
     """
-    on_diagonal, off_diagonal = kinds
-    rows = []
-    for (name, cov), shape in zip(fit.cov_re.items(), fit.model.cross.shapes, strict=True):
-        values = cov.to_numpy()
-        if on_diagonal == "sd":
-            sd, values = correlation(values)
-            values = np.where(np.eye(sd.size, dtype=bool), sd, values)
-        for i, j in zip(*shape.entries, strict=True):
-            first, second = cov.columns[j], cov.columns[i]
-            term = f"{on_diagonal}__{first}" if i == j else f"{off_diagonal}__{first}.{second}"
-            rows.append((name, term, values[i, j]))
-    rows.append(("Residual", f"{on_diagonal}__Observation", fit.sigma if on_diagonal == "sd" else fit.scale))
-    return pd.DataFrame(rows, columns=["group", "term", "estimate"])
+    values = []
+    for cov, shape in zip(fit.cov_re.values(), fit.model.cross.shapes, strict=True):
+        entries = cov.to_numpy()
+        if kinds[0] == "sd":
+            sd, corr = correlation(entries)
+            entries = np.where(np.eye(sd.size, dtype=bool), sd, corr)
+        values.extend(entries[shape.entries])
+    values.append(fit.sigma if kinds[0] == "sd" else fit.scale)
+    table = pd.DataFrame([label[:2] for label in variance_labels(fit.model, kinds)], columns=["group", "term"])
+    return table.assign(estimate=values)
 
 
 def variance_params(fit) -> pd.DataFrame:

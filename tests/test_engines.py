@@ -238,7 +238,9 @@ def test_missing_library_names_the_remedy(monkeypatch):
     import sys
 
     from sparselmm import EngineError
+    from sparselmm.engines.cholmod import _library
 
+    _library.cache_clear()
     monkeypatch.setitem(sys.modules, "sksparse", None)
     monkeypatch.setitem(sys.modules, "sksparse.cholmod", None)
     with pytest.raises(EngineError, match="libsuitesparse-dev libopenblas0-pthread"):

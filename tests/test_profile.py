@@ -16,6 +16,7 @@ from test_reference import MODELS, load
 
 import sparselmm
 from sparselmm import ConvergenceWarning, LinearMixedModel, RandomTerm
+from sparselmm.labels import parameter_name
 from sparselmm.profile import curve as curve_module
 from sparselmm.profile import joint as joint_module
 from sparselmm.profile.parameters import Tracer
@@ -46,7 +47,7 @@ def fit_of(name, reml=False):
 
 def key(label):
     """Return what lme4's name of a parameter and ours have in common."""
-    if label in ("sigma", "sd__Observation|Residual"):
+    if label == "sigma":
         return "sigma"
     name, _, group = re.sub(r"\[T\.|\]|[()]", "", label).partition("|")
     kind, found, columns = re.sub("^(sd|cor)_+", r"\1 ", name).partition(" ")
@@ -135,13 +136,14 @@ def check_limits(fit, agree, name, tolerance=3e-4):
     profile, oracle = fit.profile(), BruteForce(fit.model)
     curves = profile.curves
     table = curves[profile.labels].to_numpy(dtype=float)
+    groups = curves["group"].astype(object).where(curves["group"].notna(), None)
+    names = np.array([parameter_name(*pair) for pair in zip(groups, curves["term"], strict=True)])
     best = oracle.minimum(table[np.abs(curves["zeta"]).argmin()])
     ours, dense = [], []
     for alpha in (0.2, 0.05):
         z = -ndtri(alpha / 2.0)
         for position, (label, limits) in enumerate(profile.conf_int(alpha).iterrows()):
-            rows = (curves["term"] + "|" + curves["group"].astype(str) == label) | (curves["term"] == label)
-            part, zeta = table[rows], curves["zeta"][rows].to_numpy()
+            part, zeta = table[names == label], curves["zeta"][names == label].to_numpy()
             for sign, limit in zip((-1, 1), limits, strict=True):
                 if np.isnan(limit) or not zeta.min() < sign * z < zeta.max():
                     continue
@@ -256,7 +258,7 @@ def test_evaluations_are_few(monkeypatch):
 def test_which():
     fit = fit_of("pastes-slash-ml")
     everything = fit.profile().labels
-    assert everything == ["Intercept", "sd__Intercept|batch", "sd__Intercept|batch:cask", "sd__Observation|Residual"]
+    assert everything == ["Intercept", "sd__Intercept|batch", "sd__Intercept|batch:cask", "sigma"]
     assert fit.profile("fixed").labels == fit.profile("beta_").labels == fit.profile(0).labels == everything[:1]
     assert fit.profile("random").labels == fit.profile("theta_").labels == everything[1:]
     assert fit.profile("sd__Intercept").labels == everything[1:3]

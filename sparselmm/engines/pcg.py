@@ -1,7 +1,7 @@
 """PcgEngine: the largest term eliminated by blocks, conjugate gradients on the rest, traces from random probes.
 
 With D the diagonal blocks of the Schur complement C = Λ₂'(S₂₂ - B'H₁B)Λ₂ + I, H₁ = Λ₁M₁⁻¹Λ₁', D = L_DL_D', all
-iterations are on A = L_D⁻¹CL_D⁻ᵀ, whose diagonal blocks are I. Equations (P1)-(P6) of docs/math/pcg.md.
+iterations are on A = L_D⁻¹CL_D⁻ᵀ, whose diagonal blocks are I. Equations (S1)-(S6) of docs/math/pcg.md.
 """
 
 from __future__ import annotations

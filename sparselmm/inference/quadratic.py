@@ -108,14 +108,20 @@ class ConditionalCovariance:
 
     def prediction_variances(self, X, rows) -> np.ndarray:
         """Return the variance of x'β̂ + z'(b̂ - b) over σ², (r,), of rows x of X (r, p, as `exog`) and z (r, q)."""
-        reduced = self.reduced(X, rows)
-        return self.diagonal(rows) + np.einsum("ij,ij->i", reduced, reduced)
+        variances, rows = self.diagonal(rows), sp.csr_array(rows)
+        step = max(1, CHUNK // max(1, X.shape[1]))
+        for part in (slice(start, start + step) for start in range(0, len(X), step)):
+            reduced = self.reduced(X[part], rows[part])
+            variances[part] += np.einsum("ij,ij->i", reduced, reduced)
+        return variances
 
     def reduced(self, X, rows) -> np.ndarray:
         """Return (XT - ZΛU)R⁻¹, (r, p), of rows X (r, p, as `exog`) and Z (r, q)."""
         at, cross = self.at, self.likelihood.cross
         difference = X @ cross.basis - rows @ self.likelihood.map.dot(self._factors, at.U)
-        return solve_triangular(at.R, difference.T, trans=1).T if difference.shape[1] else difference
+        return (
+            solve_triangular(at.R, difference.T, trans=1, check_finite=False).T if difference.shape[1] else difference
+        )
 
     @cached_property
     def _diagonal_blocks(self):

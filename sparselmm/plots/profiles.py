@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from ..labels import parameter_name
 from .canvas import color, ink, panel_for, short, zero_line
 
 ACROSS, SIZE = 3, (3.3, 2.7)  # panels side by side, inches of each
@@ -124,8 +125,8 @@ def profile_of(fit, profile, which, z):
 
 def of_parameter(table, label):
     """Return the rows of a parameter."""
-    names = table["term"].where(table["group"].isna(), table["term"] + "|" + table["group"].astype(str))
-    return table[names == label]
+    pairs = zip(table["group"], table["term"], strict=True)
+    return table[[parameter_name(group if isinstance(group, str) else None, term) == label for group, term in pairs]]
 
 
 def _smooth(value, zeta):
@@ -142,6 +143,6 @@ def in_words(label):
     """Return the label of a parameter in words, the group on a line of its own."""
     term, _, group = label.partition("|")
     kind, found, name = term.partition("__")
-    if group == "Residual":
+    if label == "sigma":
         return "Residual standard deviation"
     return f"{KINDS[kind]} {short(name)}\n{short(group)}" if found and kind in KINDS else short(label)

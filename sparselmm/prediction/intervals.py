@@ -10,12 +10,14 @@ import pandas as pd
 from ..errors import DataError
 from ..inference.ddf import method_name
 from ..inference.distributions import t_quantile
+from ..inference.quadratic import ConditionalCovariance
 from .degrees import degrees
 from .rows import rows_of_fit
-from .variance import chunks, relative_variance
+from .variance import relative_variance
 
 INTERVALS = (None, "mean", "prediction")
 NEW_LEVELS = ("raise", "zero")
+CHUNK = 4_000_000  # numbers in a work array: 32 MB
 
 
 def predict(fit, new, random, new_levels, offset, se, interval, level, weights, ddf):
@@ -33,12 +35,12 @@ def predict(fit, new, random, new_levels, offset, se, interval, level, weights, 
     if population:
         error, df = _of_contrasts(fit.inference(ddf), rows.exog)
     else:
-        likelihood, at = fit.likelihood, fit.evaluation
+        K = ConditionalCovariance(fit.likelihood, fit.evaluation)
         residual = 1.0 / _weights(model, new, weights, estimate.size) if interval == "prediction" else 0.0
-        error = np.sqrt(fit.scale * (relative_variance(likelihood, at, rows) + residual))
+        error = np.sqrt(fit.scale * (relative_variance(K, rows) + residual))
         df = np.full(estimate.size, np.inf)
         if ddf == "satterthwaite" and interval is not None:
-            df = degrees(likelihood, at, rows, residual)
+            df = degrees(K, rows, residual)
     table = pd.DataFrame({"estimate": estimate, "std.error": error}, index=rows.index)
     if interval is not None:
         margin = np.where(error > 0, t_quantile(0.5 + 0.5 * level, df), 1.0) * error
@@ -97,7 +99,8 @@ def _method(ddf, included, population):
 def _of_contrasts(inference, exog):
     """Return standard errors and degrees of freedom of x'β for the rows of exog, (n,) each."""
     error, df = np.empty(len(exog)), np.empty(len(exog))
-    for part in chunks(len(exog), max(1, exog.shape[1]) ** 2):
+    step = max(1, CHUNK // max(1, exog.shape[1]) ** 2)
+    for part in (slice(start, start + step) for start in range(0, len(exog), step)):
         table = inference.estimates(exog[part])
         error[part], df[part] = table["std.error"], table["df"]
     return error, df

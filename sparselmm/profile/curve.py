@@ -102,7 +102,7 @@ def _try(held, y):
 
 
 def _finish(held, y, at, free, step, decrease):
-    """Return the Point at the end of the last step, with the derivatives (P6)."""
+    """Return the Point at the end of the last step, with the derivatives (L6)."""
     i, units = held.slot, held.units[free]
     y, tangent = y.copy(), np.zeros(y.size)
     y[free] += units * step
@@ -174,7 +174,7 @@ def follow(held, best, sign, cutoff, before=None) -> tuple[list[Point], str]:
 
 
 def _next_points(held, path, best, sign, cutoff, bound):
-    """Return the next point, or the two points that end a correlation's curve: equation (P7)."""
+    """Return the next point, or the two points that end a correlation's curve: equation (L7)."""
     last, point = path[-1], _next(held, path, best, sign, cutoff, bound)
     gone = next((i for i in held.signs if last.y[i] * point.y[i] <= 0.0), None)
     if gone is not None:

@@ -79,7 +79,7 @@ class ResidualSd(Held):
 
 
 class Transformed(Held):
-    """A parameter held through a map from y to x with Jacobian J and second derivatives: equation (P5)."""
+    """A parameter held through a map from y to x with Jacobian J and second derivatives: equation (L5)."""
 
     def expand(self, y) -> Expansion:
         at = self.joint.expand(self.x(y))

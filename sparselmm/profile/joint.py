@@ -61,7 +61,7 @@ class Joint:
         return factors
 
     def expand(self, x) -> Expansion:
-        """Return the expansion at x = (θ, s): equations (P1) and (P2)."""
+        """Return the expansion at x = (θ, s): equations (L1) and (L2)."""
         at = self.likelihood.evaluate(x[:-1])
         return Expansion(*self._expand(self.likelihood, at, x[-1]), at.beta)
 
@@ -87,7 +87,7 @@ class Joint:
 class JointWithFixedEffect(Joint):
     """D(θ, s, b) with fixed effect number j held at b and the others profiled out; x = (θ, s, b).
 
-    The likelihood of y - (b - b₀)h on the columns orthogonal to h, in the pilot basis: equation (P3).
+    The likelihood of y - (b - b₀)h on the columns orthogonal to h, in the pilot basis: equation (L3).
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class JointWithFixedEffect(Joint):
         )
 
     def expand(self, x) -> Expansion:
-        """Return the expansion at x = (θ, s, b): equations (P3)-(P4)."""
+        """Return the expansion at x = (θ, s, b): equations (L3)-(L4)."""
         cross, shift, m = self.cross, x[-1] - self.center, x.size - 2
         held = replace(
             cross,

@@ -41,8 +41,8 @@ class ProfileMethods:
         >>> import sparselmm
         >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", sparselmm.datasets.load("sleepstudy"))
         >>> fit.profile("sd__Days").conf_int().round(2)
-                           lower  upper
-        sd__Days|Subject    3.80   8.75
+                          lower  upper
+        sd__Days|Subject    3.8   8.75
         """
         from .profile import Profile
 

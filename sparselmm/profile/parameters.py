@@ -9,6 +9,7 @@ import numpy as np
 from ..caller import warn
 from ..covariance import correlation, cov_re
 from ..errors import ConvergenceWarning
+from ..labels import parameter_name, variance_labels
 from .curve import ProfileError, follow, optimum
 from .held import Correlation, Held, Orders, ResidualSd, Sd
 from .interpolation import Curve
@@ -40,19 +41,14 @@ class Parameter:
 
     @property
     def label(self) -> str:
-        """A name of its own: the fixed-effects column, or ``sd__x|group``."""
-        return self.term if self.group is None else f"{self.term}|{self.group}"
+        """A name of its own: the fixed-effects column, ``sd__x|group``, ``cor__x.z|group`` or ``sigma``."""
+        return parameter_name(self.group, self.term)
 
 
 def parameters(model) -> list[Parameter]:
     """Return all parameters: fixed effects, then those of the random effects in the order of θ, then σ."""
-    found = [Parameter("fixed", None, name, (j,)) for j, name in enumerate(model.exog_names)]
-    for k, (term, shape) in enumerate(zip(model.terms, model.cross.shapes, strict=True)):
-        for i, j in zip(*shape.entries, strict=True):
-            first, second = term.columns[j], term.columns[i]
-            name = f"sd__{first}" if i == j else f"cor__{first}.{second}"
-            found.append(Parameter("ran_pars", term.name, name, (k, int(i), int(j))))
-    return [*found, Parameter("ran_pars", "Residual", "sd__Observation", ())]
+    fixed = [Parameter("fixed", None, name, (j,)) for j, name in enumerate(model.exog_names)]
+    return fixed + [Parameter("ran_pars", *label) for label in variance_labels(model)]
 
 
 def select(found, which) -> list[Parameter]:

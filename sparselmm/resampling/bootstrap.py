@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from ..errors import DataError, EngineError
+from ..labels import variance_names
 from .parallel import Progress, run
-from .refits import estimate, standard_deviations, variance_names
+from .refits import estimate, standard_deviations
 from .responses import Responses
 from .schemes import RESPONSES, ClusterSampler, clusters, response_sampler
 

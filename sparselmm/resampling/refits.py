@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import ndtr
 
 from ..errors import DataError
+from ..labels import variance_labels, variance_names
 from ..likelihood import ProfiledLikelihood
 from ..optimize import minimize
 from ..start import moment_starts
@@ -201,7 +202,8 @@ class Refits:
         """
         model, k = self._fit.model, len(self)
         fixed = pd.DataFrame({"group": None, "term": model.exog_names}, dtype=object).assign(effect="fixed")
-        labels = pd.concat([fixed, variance_labels(model).assign(effect="ran_pars")], ignore_index=True)
+        random = [(group, term, "ran_pars") for group, term, _ in variance_labels(model)]
+        labels = pd.concat([fixed, pd.DataFrame(random, columns=["group", "term", "effect"])], ignore_index=True)
         empty = np.full((k, len(labels) - len(fixed)), np.nan)
         estimate = np.column_stack([self.estimates.beta, self.variance.to_numpy()]).ravel()
         error = np.column_stack([self.estimates.bse, empty]).ravel()
@@ -222,19 +224,3 @@ class Refits:
         counts = f"{self.estimates.converged.sum()} converged, {self.estimates.singular.sum()} singular"
         failed = f", {len(self.estimates.failures)} failed" if self.estimates.failures else ""
         return f"<Refits: {len(self)} responses on {what}, {self._fit.method}, {counts}{failed}>"
-
-
-def variance_labels(model) -> pd.DataFrame:
-    """Return group and term, as in `tidy`, of standard deviations and correlations in the order of θ, σ last."""
-    rows = []
-    for term, shape in zip(model.terms, model.cross.shapes, strict=True):
-        for i, j in zip(*shape.entries, strict=True):
-            first, second = term.columns[j], term.columns[i]
-            rows.append((term.name, f"sd__{first}" if i == j else f"cor__{first}.{second}"))
-    return pd.DataFrame([*rows, ("Residual", "sd__Observation")], columns=["group", "term"])
-
-
-def variance_names(model) -> list[str]:
-    """Return the names of the standard deviations, correlations and σ: ``sd__x|group``, ..., ``sigma``."""
-    table = variance_labels(model).iloc[:-1]
-    return [*(f"{term}|{group}" for term, group in zip(table["term"], table["group"], strict=True)), "sigma"]
