@@ -34,9 +34,10 @@ system:
 	  if ! $(PYTHON) -c "import ensurepip" 2>/dev/null; then $(SUDO) apt-get install -y -qq python3-venv python3-dev; fi; \
 	fi
 
-# Rewrites tests/reference/lme4.json; needs R with lme4, nlme, lmerTest, mlmRev, afex, minqa, nloptr, numDeriv, jsonlite
+# Rewrites tests/reference/*.json, a quarter of an hour; needs R with the packages named in tests/reference/README.md
+REFERENCES := make_reference ddf comparison profile resampling emmeans prediction diagnostics
 reference:
-	OPENBLAS_NUM_THREADS=1 Rscript tests/reference/make_reference.R
+	set -e; for name in $(REFERENCES); do OPENBLAS_NUM_THREADS=1 Rscript tests/reference/$$name.R; done
 
 # Races against the peers, an hour or so; needs R with lme4 and jsonlite. Run them alone
 benchmarks: setup

@@ -31,3 +31,12 @@ __all__ = [
     "lmer",
     "show_versions",
 ]
+
+
+def __getattr__(name):
+    """Return a room that is opened when it is asked for: `sparselmm.plots`."""
+    if name == "plots":
+        from importlib import import_module
+
+        return import_module(".plots", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

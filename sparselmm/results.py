@@ -17,7 +17,6 @@ from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
 from .maketables import MaketablesMethods
 from .marginal_means.methods import MarginalMeansMethods
-from .plots.methods import PlotMethods
 from .prediction.methods import PredictionMethods
 from .prediction.rows import rows_of_fit
 from .profile.methods import ProfileMethods
@@ -36,7 +35,6 @@ class LinearMixedModelResults(
     MarginalMeansMethods,
     PredictionMethods,
     DiagnosticMethods,
-    PlotMethods,
     MaketablesMethods,
 ):
     """Results of a fitted linear mixed model; read-only.
@@ -300,6 +298,17 @@ class LinearMixedModelResults(
     def resid(self) -> pd.Series:
         """Response minus `fittedvalues`, (n,)."""
         return self._by_row(self.model.endog - self.fittedvalues.to_numpy())
+
+    @property
+    def plot(self):
+        """Plots of the fit, a method for each kind: ``fit.plot.caterpillar()``; ``fit.plot()`` draws the residuals.
+
+        ``fit.plot.data("caterpillar")`` returns the table that a plot draws. Needs matplotlib:
+        ``pip install 'sparselmm[plot]'``.
+        """
+        from .plots.accessor import Plots
+
+        return Plots(self)
 
     def summary(self, ddf="satterthwaite", level=0.95) -> Summary:
         """Return the summary of the fit, which prints as text and shows as HTML in a notebook.

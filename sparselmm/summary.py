@@ -63,7 +63,7 @@ class Summary:
         self.notes = _notes(fit)
         if fit.model.exog_names:
             inference = fit.inference(ddf)
-            self.blocks.append(_fixed_block(tables.fixed_effects(fit, level, ddf), level))
+            self.blocks.append(fixed_block(tables.fixed_effects(fit, level, ddf), level))
             self.notes += [DDF_NOTES[inference.ddf], *inference.notes]
 
     def as_text(self) -> str:
@@ -151,7 +151,7 @@ def _random_block(fit):
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
 
 
-def _fixed_block(table, level):
+def fixed_block(table, level):
     """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
     values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
     numbers = [[_number(value, like=row[1]) for value in row] for row in values]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from .covariance import correlation
 from .errors import DataError
@@ -110,7 +110,7 @@ def _stacked(estimates, errors):
 
 def _with_interval(table, level):
     """Return a table with normal intervals."""
-    margin = ndtri(0.5 + 0.5 * level) * table["std.error"]
+    margin = NormalDist().inv_cdf(0.5 + 0.5 * level) * table["std.error"]
     return table.assign(**{"conf.low": table["estimate"] - margin, "conf.high": table["estimate"] + margin})
 
 

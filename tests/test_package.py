@@ -65,7 +65,9 @@ def test_numba_and_matplotlib_are_imported_when_needed():
     code = """
 import sys, numpy as np, sparselmm
 lazy = {"numba", "matplotlib", "sksparse", "polars", "formulaic", "narwhals"}
+lazy |= {"scipy.special", "scipy.stats", "scipy.optimize", "sparselmm.plots"}
 assert not lazy & set(sys.modules), "at import"
+assert sparselmm.plots.caterpillar
 data = sparselmm.datasets.load("sleepstudy")
 sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data).summary()
 sparselmm.lmer("strength ~ 1 + (1 | batch/cask)", sparselmm.datasets.load("Pastes"))

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc
 
 from ..errors import DataError
 from ..threads import single_threaded
 from .boundary import boundary_tail
 from .linear import comparable_deviance
+from .mixtures import mixture_tail
 from .nesting import nesting, spans
 from .table import TestTable
 
@@ -134,7 +134,7 @@ def likelihood_ratio_test(small, large, small_name, large_name) -> tuple[dict, l
 def chi_squared(small, large, df) -> dict:
     """Return the likelihood ratio of two nested fits, not below zero, with its chi-squared p-value."""
     statistic = max(0.0, comparable_deviance(small) - comparable_deviance(large))
-    return {"chisq": statistic, "df": df, "p.value": float(chdtrc(df, statistic))}
+    return {"chisq": statistic, "df": df, "p.value": mixture_tail(statistic, [1.0], df)}
 
 
 def table_of(rows) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy.special import chdtrc
 
 CLOSED = 3  # variances up to which the probability of an orthant has a closed form
 DRAWS, SEED = 200_000, 20_240_229
@@ -14,6 +13,8 @@ ZERO = 1e-8  # likelihood ratio that is zero but for the rounding of two devianc
 
 def mixture_tail(statistic, weights, free=0) -> float:
     """Return P(Σ_j weights_j χ²_{free+j} >= statistic); χ²_0 is the point zero."""
+    from scipy.special import chdtrc  # a tenth of a second at import
+
     tails = [float(chdtrc(free + j, statistic)) if free + j else 0.0 for j in range(len(weights))]
     return 1.0 if statistic <= ZERO else float(np.dot(weights, tails))
 

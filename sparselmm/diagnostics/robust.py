@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import solve_triangular
 
-from ..inference.ddf import Inference, InferenceSummary
+from ..inference.ddf import Inference
 from ..inference.quadratic import ConditionalCovariance
 from ..inference.wald import DEPENDENT, wald
 from .adjustment import adjusted, relative_rows
@@ -37,20 +37,7 @@ def robust(fit, kind, groups) -> Inference:
         pieces.append((-1.0, both))
     names = " and ".join(str(levels.name) for _, levels in found)
     clusters = [(sign, Clusters(fit, codes, kind)) for sign, codes in pieces]
-    return RobustInference(f"{kind} by {names}", fit.model.exog_names, fit.beta, fit._root, RobustTests(clusters))
-
-
-class RobustInference(Inference):
-    """Cluster-robust tests and intervals of the fixed effects; `ddf` names the kind and the clusters."""
-
-    def summary(self, level=0.95) -> InferenceSummary:
-        """Return the table of the coefficients, which prints as text and shows as HTML in a notebook."""
-        from ..summary import _fixed_block
-
-        table = self.estimates(np.eye(len(self.names)), level)
-        table.insert(0, "term", self.names)
-        title = f"Tests with the cluster-robust covariance {self.ddf}"
-        return InferenceSummary(title, _fixed_block(table, level), self.notes)
+    return Inference(f"{kind} by {names}", fit.model.exog_names, fit.beta, fit._root, RobustTests(clusters))
 
 
 class Clusters:

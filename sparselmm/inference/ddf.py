@@ -168,13 +168,14 @@ class Inference:
 
     def summary(self, level=0.95) -> InferenceSummary:
         """Return the table of the coefficients, which prints as text and shows as HTML in a notebook."""
-        from ..summary import _fixed_block
+        from ..summary import fixed_block
 
         if not self.names:
             return InferenceSummary("There are no fixed effects.", None, self.notes)
         table = self.estimates(np.eye(len(self.names)), level)
         table.insert(0, "term", self.names)
-        return InferenceSummary(TITLES[self.ddf], _fixed_block(table, level), self.notes)
+        title = TITLES.get(self.ddf, f"Tests with the cluster-robust covariance {self.ddf}")
+        return InferenceSummary(title, fixed_block(table, level), self.notes)
 
     def __str__(self) -> str:
         return str(self.summary())
