@@ -3,6 +3,7 @@
 python docs/validation.py
 """
 
+import ast
 import json
 import subprocess
 import sys
@@ -11,14 +12,17 @@ from collections import defaultdict
 from pathlib import Path
 
 DOCS = Path(__file__).parent
+SHOWN = 4  # models named in a row
 HEADER = """# Validation
 
 Made by `make docs` from the tests: each row is a comparison that `make test` asserts. The difference is the largest
 over all models and numbers of the row; relative differences are in units of the reference, absolute ones in the units
-of the quantity. A dense computation is an independent one on n × n matrices, in `tests/`.
-
-| quantity | models | reference | numbers | largest difference | tolerance |
-|---|---|---|---|---|---|
+of the quantity. A dense computation is an independent one on n × n matrices, in `tests/`. Where R and this package
+differ, the tests and the pages of [inference](inference/README.md) say who is right and why.
+"""
+COLUMNS = """
+| quantity | reference | numbers | largest difference | tolerance | models |
+|---|---|--:|---|---|---|
 """
 
 
@@ -32,19 +36,27 @@ def recorded():
 
 
 def page(records) -> str:
-    """Return the page: a row for each quantity, reference and kind of tolerance."""
-    rows = defaultdict(list)
+    """Return the page: a section for each file of tests, a row for each quantity, reference and kind of tolerance."""
+    sections = defaultdict(lambda: defaultdict(list))
     for record in records:
-        rows[record["quantity"], record["reference"], record["relative"]].append(record)
-    lines = []
-    for (quantity, reference, relative), group in sorted(rows.items()):
-        models = sorted({record["model"] for record in group})
-        shown = ", ".join(models[:6]) + (f" and {len(models) - 6} more" if len(models) > 6 else "")
-        kind = "relative" if relative else "absolute"
-        numbers = f"{sum(record['count'] for record in group):,}"
-        largest, tolerance = (max(record[key] for record in group) for key in ("difference", "tolerance"))
-        lines.append(f"| {quantity} | {shown} | {reference} | {numbers} | {largest:.1e} {kind} | {tolerance:.0e} |")
-    return HEADER + "\n".join(lines) + "\n"
+        sections[record["file"]][record["quantity"], record["reference"], record["relative"]].append(record)
+    parts = [HEADER]
+    for file, rows in sorted(sections.items()):
+        title = ast.get_docstring(ast.parse((DOCS.parent / file).read_text())).split("\n")[0]
+        parts.append(f"\n## {title.rstrip('.')}\n\n`{file}`\n{COLUMNS}")
+        parts.extend(_row(*key, group) for key, group in sorted(rows.items()))
+    return "".join(parts)
+
+
+def _row(quantity, reference, relative, group) -> str:
+    """Return one row of a table."""
+    models = sorted({record["model"] for record in group})
+    shown = "; ".join(models[:SHOWN]) + (f"; {len(models) - SHOWN} more" if len(models) > SHOWN else "")
+    kind = "relative" if relative else "absolute"
+    largest, tolerance = (max(record[key] for record in group) for key in ("difference", "tolerance"))
+    numbers = sum(record["count"] for record in group)
+    cells = quantity, reference, f"{numbers:,}", f"{largest:.1e} {kind}", f"{tolerance:.0e}", shown
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from sparselmm.resampling.schemes import ClusterSampler, clusters, response_samp
 from sparselmm.resampling.simulate import simulate
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "resampling.json").read_text())
-LME4 = "lme4 1.1-31 bootMer"
+LME4 = "lme4 1.1.31 bootMer"
 
 
 def ratio(fit):

@@ -23,7 +23,7 @@ from sparselmm.profile.parameters import Tracer
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "profile.json").read_text())["models"]
 REFERENCE = {record["id"]: record for record in REFERENCE}
-LME4 = "lme4 1.1-31"
+LME4 = "lme4 1.1.31"
 FAILURES = {  # of lme4's: not monotone, or without a usable spline; `test_limits_against_brute_force` says who is right
     "sleepstudy-weights-ml": {"(Intercept)", "Days"},
     "machines-slopes-ml": {

@@ -79,7 +79,7 @@ def rows_of_levels(term, ours):
     return [positions[tuple(level.split(":")[i] for i in order)] for level in term["levels"]]
 
 
-LME4, SECOND = "lme4 1.1-31", "nlme 3.1-162"
+LME4, SECOND = "lme4 1.1.31", "nlme 3.1.162"
 
 each = pytest.mark.parametrize("record", MODELS.values(), ids=MODELS)
 

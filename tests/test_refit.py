@@ -15,7 +15,7 @@ from sparselmm import DataError, LinearMixedModel
 from sparselmm.resampling.simulate import simulate
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "resampling.json").read_text())
-LME4 = "lme4 1.1-31"
+LME4 = "lme4 1.1.31"
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ class Validation:
             size = np.abs(theirs[defined]) + atol / rtol
             difference = np.divide(difference, size, out=difference.copy(), where=size > 0)
         record = {
+            "file": os.environ["PYTEST_CURRENT_TEST"].split("::")[0],
             "quantity": quantity,
             "model": model,
             "reference": reference,
