@@ -45,6 +45,8 @@ class CrossProducts:
         T, upper triangular; columns of the pilot basis are X T.
     center : ndarray (p,)
         Coefficients of the pilot fit in the pilot basis.
+    levels : tuple of Index, length l_k
+        Labels of the levels of every term, by which `+` finds them again.
     """
 
     nobs: int
@@ -59,6 +61,7 @@ class CrossProducts:
     shapes: tuple[TermShape, ...]
     basis: np.ndarray
     center: np.ndarray
+    levels: tuple
 
     @classmethod
     def from_arrays(cls, y, X, terms, weights=None, basis=None) -> CrossProducts:
@@ -70,10 +73,20 @@ class CrossProducts:
             kept, basis = full_rank_basis(X, weights)
             if len(kept) < X.shape[1]:
                 raise DataError("The fixed-effects columns are linearly dependent.")
+        pilot = X @ basis
+        Xw = pilot if weights is None else pilot * weights[:, None]
+        center = np.linalg.solve(Xw.T @ pilot, Xw.T @ y) if X.shape[1] else np.zeros(0)
+        return cls.from_chunk(y, X, terms, weights, basis, center)
+
+    @classmethod
+    def from_chunk(cls, y, X, terms, weights, basis, center) -> CrossProducts:
+        """Return the cross-products of some rows in a given basis T, with the response y - XTc of a given center c.
+
+        A sum of those of all chunks, `settled`, is what `from_arrays` returns for all rows. Basis and center are best
+        those of a sample of the rows: they remove the cancellation.
+        """
         X = X @ basis
-        Xw = X if weights is None else X * weights[:, None]
-        XX = Xw.T @ X
-        center = np.linalg.solve(XX, Xw.T @ y) if X.shape[1] else np.zeros(0)
+        XX = (X if weights is None else X * weights[:, None]).T @ X
         y = y - X @ center
         center_left = np.column_stack([X, y])
         weighted = center_left if weights is None else center_left * weights[:, None]
@@ -99,7 +112,47 @@ class CrossProducts:
             shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure, t.name) for t in terms),
             basis=basis,
             center=center,
+            levels=tuple(term.levels for term in terms),
         )
+
+    def __add__(self, other) -> CrossProducts:
+        """Return the cross-products of both sets of rows, in the basis of the first; levels are matched by label."""
+        from .merging import merged
+
+        return merged(self, other) if isinstance(other, CrossProducts) else NotImplemented
+
+    def rebased(self, basis, center) -> CrossProducts:
+        """Return the same sums in another basis T₁ and around another center c₁: X T₁ and y - X T₁c₁."""
+        A = np.linalg.solve(self.basis, basis)
+        d = self.center - A @ center
+        return replace(
+            self,
+            XX=A.T @ self.XX @ A,
+            Xy=A.T @ (self.Xy + self.XX @ d),
+            yy=self.yy + float(d @ (2.0 * self.Xy + self.XX @ d)),
+            ZX=self.ZX @ A,
+            Zy=self.Zy + self.ZX @ d,
+            basis=basis,
+            center=center,
+        )
+
+    def settled(self) -> CrossProducts:
+        """Return the same sums in an orthonormal basis, around the least-squares fit.
+
+        Raises
+        ------
+        DataError
+            If the fixed-effects columns are linearly dependent over all rows.
+        """
+        if not self.n_fixed:
+            return self
+        size = np.sqrt(np.diag(self.XX))
+        R, info = sla.lapack.dpotrf(self.XX / np.outer(size, size), lower=0) if (size > 0).all() else (None, 1)
+        if info or np.diag(R).min() ** 2 < SAFE_PIVOT:
+            raise DataError("The fixed-effects columns are linearly dependent.")
+        R = np.triu(R) * size
+        least_squares = np.linalg.solve(self.XX, self.Xy)
+        return self.rebased(self.basis @ _inverse_upper(R), R @ (self.center + least_squares))
 
     def with_response(self, y, X, terms, weights=None) -> CrossProducts:
         """Return the cross-products of the same X (n, p), K terms and weights with another response y (n,)."""

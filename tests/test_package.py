@@ -12,7 +12,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"errors", "threads", "caller", "boundary", "labels"},
     {"covariance", "terms"},
     {"crossproducts"},
-    {"engines"},
+    {"engines", "merging"},
     {"traces"},
     {"start", "likelihood"},
     {"optimize"},
