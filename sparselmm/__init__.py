@@ -39,4 +39,6 @@ def __getattr__(name):
         from importlib import import_module
 
         return import_module(".plots", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .habits import PACKAGE, no_attribute
+
+    raise AttributeError(no_attribute(__name__, name, PACKAGE, __all__))

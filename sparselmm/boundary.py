@@ -65,10 +65,21 @@ def column_scale(map_, scale, k):
     return size
 
 
-def flat_terms(map_, hessian) -> list[str]:
-    """Return the names of the terms that share a direction in which the deviance does not change."""
+def flat_terms(map_, theta, hessian, nobs) -> list[str]:
+    """Return the names of the terms that share a direction in which the deviance does not change.
+
+    A curvature is small if it is so beside the square of θ, or of the least standard deviation that n rows can show.
+
+    Parameters
+    ----------
+    map_ : RelativeFactor
+    theta, hessian : ndarray (m,), (m, m)
+        In θ divided by its scale.
+    nobs : int
+    """
     levels = np.concatenate([np.full(s.entries[0].size, s.n_levels) for s in map_.shapes])
-    units = np.sqrt(np.maximum(np.diag(hessian), 1e-9 * levels))
+    least = 1e-2 * levels / np.maximum(theta**2, levels / nobs)
+    units = np.sqrt(np.maximum(np.diag(hessian), least))
     eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(units, units))
     flat = np.abs(vectors[:, eigenvalues < FLAT]).max(axis=1, initial=0.0) > 0.1
     return [shape.name for shape, part in zip(map_.shapes, map_.theta_slices, strict=True) if flat[part].any()]

@@ -28,6 +28,13 @@ except ImportError as error:
 
 R_NAMES = {name: getattr(np, name) for name in ("sqrt", "log1p", "expm1", "sin", "cos", "tan", "floor")}
 R_NAMES |= {"ceiling": np.ceil, "factor": C, "TRUE": True, "FALSE": False}
+R_FUNCTIONS = {
+    "ns": "cr(x, df=4), natural cubic splines, or bs(x, df=4), B-splines",
+    "s": "cr(x, df=4), natural cubic splines, or bs(x, df=4), B-splines",
+    "relevel": "C(x, Treatment('level')) for another reference level",
+    "cbind": "one response: fit each column by itself, or refit_many for many responses of one design",
+    "ordered": "factor(x), and C(x, contr.poly) for polynomial contrasts",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ def resolve(
             raise DataError(f"The data have no column {name!r}.{near(name, available)}")
         elif name in context:
             namespace[name] = context[name]
+        elif name in R_FUNCTIONS and name not in TRANSFORMS:
+            raise DataError(f"{name}() is R's. Use {R_FUNCTIONS[name]}.")
         elif name not in TRANSFORMS and not hasattr(builtins, name):
             remedy = near(name, available) or " Define it before."
             raise DataError(f"{name!r} is no column, and no function or variable in scope.{remedy}")

@@ -139,9 +139,11 @@ def _narwhals(data):
 
 
 def near(name: str, available: Iterable) -> str:
-    """Return a sentence with the columns named like `name`."""
-    near = difflib.get_close_matches(name, [str(column) for column in available], n=3)
-    return f" Did you mean {' or '.join(repr(column) for column in near)}?" if near else ""
+    """Return a sentence with the columns named like `name`, whatever the case."""
+    folded = {str(column).casefold(): str(column) for column in available}
+    close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
+    close = close or [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3)]
+    return f" Did you mean {' or '.join(repr(column) for column in close)}?" if close else ""
 
 
 def scattered(values: np.ndarray, rows: np.ndarray | None, fill) -> np.ndarray:

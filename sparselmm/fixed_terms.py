@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+INESTIMABLE = 1e-7  # share of a dropped column, in columns of length 1, that the kept ones cannot make up
+
 
 @dataclass(frozen=True)
 class FixedTerm:
@@ -47,6 +49,21 @@ def fixed_terms(model) -> tuple[FixedTerm, ...]:
         kept = [place[position] for position in positions if position in place]
         terms.append(_term(":".join(factors), factors, kept))
     return tuple(terms)
+
+
+def beyond_kept(model, X) -> np.ndarray:
+    """Return what the dropped columns of rows X (r, all columns) add to the kept ones, (r, d), over their size.
+
+    A row with an element above INESTIMABLE has a mean that the data of the fit do not determine.
+    """
+    dropped = np.setdiff1d(np.arange(X.shape[1]), model.kept)
+    if not dropped.size:
+        return np.zeros((len(X), 0))
+    whole, kept = model.design.exog, model.kept
+    size = np.sqrt(np.mean(whole**2, axis=0))
+    size[size == 0] = 1.0
+    C = np.linalg.lstsq(whole[:, kept] / size[kept], whole[:, dropped], rcond=None)[0] / size[kept][:, None]
+    return (X[:, dropped] - X[:, kept] @ C) / size[dropped]
 
 
 def _term(name, factors, columns):

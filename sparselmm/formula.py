@@ -6,12 +6,15 @@ The only module that knows formulaic's parser. Its tokenizer finds the bars, its
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import FormulaError
+
+R_CONVERSION = re.compile(r"\bas\.(factor|ordered|numeric|integer|character|double|logical)\([^()]*")
 
 FORMULAIC_MOVED = (
     "sparselmm reads formulas with parts of formulaic that are not where they were in formulaic 1.2. "
@@ -100,6 +103,10 @@ def parse_formula(formula: str) -> ParsedFormula:
 @lru_cache(maxsize=256)
 def _parsed(formula: str) -> ParsedFormula:
     """Return the parts of a formula."""
+    habit = R_CONVERSION.search(formula)
+    if habit:
+        remedy = "Write factor(x) for a factor; convert columns of the data to numbers before."
+        raise _error(formula, habit.start(), f"'{habit.group()})' is R's conversion. {remedy}")
     formula = _python_powers(formula)
     pieces = _pieces(formula)
     tildes = [i for i, piece in enumerate(pieces) if piece.is_operator("~")]

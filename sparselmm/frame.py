@@ -34,8 +34,8 @@ class Design:
         Labels of the kept rows.
     kept : ndarray of bool or None
         Which rows of the data were kept; None if all were.
-    n_missing : int
-        Number of rows dropped for a missing value.
+    missing : dict of str to int
+        Number of rows with a missing value in each column that has any; `n_missing` rows were dropped.
     formula : str
     spec : DesignSpec
         Builds the same columns from new data.
@@ -52,10 +52,15 @@ class Design:
     offset: np.ndarray | None
     index: pd.Index
     kept: np.ndarray | None
-    n_missing: int
+    missing: dict[str, int]
     formula: str
     spec: DesignSpec
     table: Table
+
+    @property
+    def n_missing(self) -> int:
+        """Number of rows dropped for a missing value."""
+        return 0 if self.kept is None else int(self.kept.size - self.endog.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +210,7 @@ def build_design(
     if weights is not None:
         table, weights = _argument(weights, WEIGHTS, table, scope)
 
+    missing_counts = {name: int(mask.sum()) for name, mask in table.missing.items()}
     table, kept = _kept(table, missing)
     response = Expression.on(parsed.response, table, scope)
     columns, exog = Columns.fit(fixed, table, scope)
@@ -220,7 +226,7 @@ def build_design(
         offset=_total(offsets, table),
         index=table.index,
         kept=kept,
-        n_missing=0 if kept is None else int(kept.size - len(table)),
+        missing=missing_counts,
         formula=formula,
         spec=DesignSpec(columns, tuple(spec for _, spec in random), tuple(offsets)),
         table=table,

@@ -10,6 +10,7 @@ from .crossproducts import CrossProducts, full_rank_basis
 from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
 from .fixed_terms import FixedTerm, fixed_terms
+from .habits import explains
 from .likelihood import ProfiledLikelihood
 from .montecarlo import minimize_with_probes
 from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
@@ -19,6 +20,16 @@ from .terms import RandomTerm, unique_names
 from .threads import single_threaded
 
 
+@explains(
+    REML="reml=",
+    method="reml=True (REML) or reml=False (maximum likelihood)",
+    subset="data[rows]",
+    control="LinearMixedModel.from_formula(...).fit(tolerance=..., max_evaluations=...)",
+    na_action="missing='drop' or 'raise'",
+    family="a package for generalised models: the errors here are Gaussian",
+    groups="a bar in the formula, (1 | g), or MixedLM for statsmodels' interface",
+    re_formula="a bar in the formula, (x | g), or MixedLM for statsmodels' interface",
+)
 def lmer(
     formula,
     data,

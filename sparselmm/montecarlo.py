@@ -27,6 +27,8 @@ class MonteCarlo:
         Standard deviation of the deviance.
     iterations : int
         Largest number of conjugate-gradient iterations for one set of right-hand sides.
+    rng : Generator
+        As it was before the probes were drawn.
     """
 
     probes: int
@@ -34,6 +36,7 @@ class MonteCarlo:
     relative: float
     deviance: float
     iterations: int
+    rng: np.random.Generator
 
     def __str__(self) -> str:
         return (
@@ -65,5 +68,5 @@ def monte_carlo(likelihood, at) -> MonteCarlo:
     errors = np.sqrt(np.maximum(np.diag(inverse @ covariance @ inverse), 0.0))
     standard_errors = np.sqrt(np.maximum(2.0 * np.diag(inverse), 0.0))
     relative = np.divide(errors, standard_errors, out=np.zeros_like(errors), where=standard_errors > 0)
-    most = max(engine.iterations, default=0)
-    return MonteCarlo(engine.probes, errors, float(relative.max()), engine.logdet_error(), most)
+    relative, deviance = float(relative.max(initial=0.0)), engine.logdet_error()
+    return MonteCarlo(engine.probes, errors, relative, deviance, engine.iterations, engine.seed)

@@ -291,7 +291,7 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
         at, model = run.descend(snapped)
     s = trust_region_step(model.gradient, model.hessian, 1.0)
     predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
-    flat = flat_terms(map_, model.hessian)
+    flat = flat_terms(map_, at.theta / scale, model.hessian, likelihood.cross.nobs)
     converged = run.negligible(predicted, at.deviance) or (predicted < ROUNDING and not run.exhausted)
     record = FitRecord(
         theta=map_.canonical(at.theta),
@@ -332,6 +332,11 @@ def _verdict(converged, run, boundary, flat, at):
         return (
             f"Stopped at the limit of evaluations ({run.max_evaluations}) before the optimum was certified. Continue "
             "with start=fit.theta, or simplify the random effects."
+        )
+    if len(flat) > 1:
+        return (
+            f"Stopped where rounding decides: the data do not tell the variances of {' and '.join(flat)} apart. Remove "
+            "a term, or a column of one."
         )
     cross = run.likelihood.cross
     if at.scale * cross.nobs < 1e-9 * cross.yy:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cached_property
+from threading import local
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from . import tables
 from .comparison.methods import ComparisonMethods
 from .covariance import cov_re
 from .diagnostics.methods import DiagnosticMethods
+from .habits import RESULTS, alpha_of, no_attribute
 from .inference.methods import InferenceMethods
 from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
@@ -58,19 +61,44 @@ class LinearMixedModelResults(
 
     def __init__(self, model, likelihood, record, evaluation):
         vars(self).update(model=model, reml=likelihood.reml, optimizer=record, evaluation=evaluation)
-        vars(self)["likelihood"] = likelihood
+        self._own.likelihood = likelihood
 
     def __setattr__(self, name, value):
         raise AttributeError(f"Results are read-only: {name!r} cannot be set.")
+
+    def __getattr__(self, name):
+        if hasattr(type(self), name):  # a property of that name failed: its own error
+            return object.__getattribute__(self, name)
+        raise AttributeError(no_attribute("A fit", name, RESULTS, dir(type(self))))
 
     def __getstate__(self):
         """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
         return {name: vars(self)[name] for name in STATE}
 
-    @cached_property
+    @property
+    def _own(self):
+        """What belongs to the thread that asks: an engine holds the factor of one θ at a time."""
+        return vars(self).setdefault("_threads", local())
+
+    @property
     def likelihood(self):
-        """The profiled likelihood of the model (`ProfiledLikelihood`)."""
-        return self.model.likelihood(self.reml)
+        """The profiled likelihood of the model (`ProfiledLikelihood`); another one in every thread."""
+        if not hasattr(self._own, "likelihood"):
+            self._own.likelihood = self._same_likelihood()
+        return self._own.likelihood
+
+    def _same_likelihood(self):
+        """Return the likelihood of the model with an engine as that of the fit, its random probes included."""
+        record = self.optimizer.monte_carlo
+        likelihood = self.model.likelihood(self.reml, self._engine, 0 if record is None else deepcopy(record.rng))
+        if record is not None:
+            likelihood.engine.add_probes(record.probes - likelihood.engine.probes)
+        return likelihood
+
+    @property
+    def _engine(self) -> str:
+        """Name of the engine for further fits of the same kind."""
+        return "auto" if self.optimizer.monte_carlo is None else "pcg"
 
     def engine_at_optimum(self):
         """Return the engine, holding the factor of M(θ) at the optimum."""
@@ -188,18 +216,20 @@ class LinearMixedModelResults(
         """Two-sided p-values of `tvalues`, (p,), with Satterthwaite's degrees of freedom (others: `inference`)."""
         return self.inference().pvalues
 
-    def conf_int(self, alpha=0.05, method="wald", ddf="satterthwaite", **options) -> pd.DataFrame:
+    def conf_int(self, alpha=0.05, method="wald", ddf="satterthwaite", *, level=None, **options) -> pd.DataFrame:
         """Return confidence intervals of level 1 - alpha: columns lower and upper.
 
         Parameters
         ----------
-        alpha : float
+        alpha, level : float
+            Either of them; `level` is 1 - alpha.
         method : {"wald", "profile", "bootstrap"}
             Wald intervals of the fixed effects, (p, 2), or intervals of all parameters from the profile likelihood
             (`profile`) or from a parametric bootstrap (`bootstrap`), whose further arguments go to these methods.
         ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
             Degrees of freedom of Wald intervals.
         """
+        alpha, method = alpha_of(alpha, level), str(method).lower()
         if method == "wald":
             return self.inference(ddf, **options).conf_int(alpha)
         if method == "profile":

@@ -187,7 +187,8 @@ def _notes(fit):
     if model.dropped:
         notes.append(f"Left out, as they depend linearly on the other fixed effects: {', '.join(model.dropped)}.")
     if model.design is not None and model.design.n_missing:
-        notes.append(f"{model.design.n_missing:,} rows with missing values were left out.")
+        columns = ", ".join(f"{name} {count:,}" for name, count in model.design.missing.items())
+        notes.append(f"{model.design.n_missing:,} rows with missing values were left out, by column: {columns}.")
     if model.weights is not None:
         notes.append("The residual variance of a row is the one shown divided by its weight.")
     return notes
@@ -217,7 +218,8 @@ def _number(value, like=None) -> str:
     if not isfinite(value) or not isfinite(like) or like == 0:
         return f"{value:.{DIGITS}g}"
     decimals = max(0, digits - 1 - floor(log10(like)))
-    return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or like >= 1e7 else f"{value:.{decimals}f}"
+    wide = like >= 1e7 or abs(value) >= 1e15
+    return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or wide else f"{value:.{decimals}f}"
 
 
 def _aligned(texts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cache, wraps
+from threading import Lock
 
 _counts = {}  # threads of every BLAS when it was first seen, by the prefix of its name
 
@@ -28,11 +29,36 @@ def forget_libraries() -> None:
     _controller.cache_clear()
 
 
+class _OneThread:
+    """The limit of one BLAS thread: the first of the blocks that overlap sets it, the last one lifts it."""
+
+    def __init__(self):
+        self._lock, self._blocks, self._limit = Lock(), 0, None
+
+    def enter(self):
+        with self._lock:
+            if not self._blocks:
+                self._limit = _controller().limit(limits=1)
+            self._blocks += 1
+
+    def leave(self):
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._limit.restore_original_limits()
+
+
+_one_thread = _OneThread()
+
+
 @contextmanager
 def one_blas_thread():
     """Run the block with BLAS on one thread."""
-    with _controller().limit(limits=1):
+    _one_thread.enter()
+    try:
         yield
+    finally:
+        _one_thread.leave()
 
 
 @contextmanager

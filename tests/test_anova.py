@@ -144,6 +144,35 @@ def test_type_three_does_not_depend_on_contrasts():
     np.testing.assert_allclose(nested["statistic"]["Product"], tables[0]["statistic"]["Product"], rtol=1e-6)
 
 
+def test_booleans_are_factors_of_two_levels():
+    """As in R, where Type III averages over a logical; formulaic gives it one column, as a number."""
+    data = load({"data": "ham", "rows": "sevenths"}).assign(old=lambda d: d["Age"] > 55)
+    labels = data.assign(old=data["old"].map({True: "yes", False: "no"}))
+    for formula in ("y ~ old * Product + (1 | Consumer)", "y ~ 0 + Product * old + (1 | Consumer)"):
+        one, other = (sparselmm.lmer(formula, frame) for frame in (data, labels))
+        for kind in (1, 2, 3):
+            np.testing.assert_allclose(one.anova(kind).frame, other.anova(kind).frame, rtol=1e-6)
+        np.testing.assert_allclose(one.drop1().frame, other.drop1().frame, rtol=1e-6)
+    alone = sparselmm.lmer("y ~ 0 + old + Age:Product + (1 | Consumer)", data)  # its other level has no column
+    number = sparselmm.lmer("y ~ 0 + old + Age:Product + (1 | Consumer)", data.assign(old=data["old"].astype(float)))
+    np.testing.assert_allclose(alone.anova().frame, number.anova().frame, rtol=1e-6)
+
+
+def test_what_other_terms_make_up_is_said():
+    data = load({"data": "ham", "rows": "sevenths"}).assign(days=lambda d: 365.0 * d["Age"])
+    plain = sparselmm.lmer("y ~ Age + Product + (1 | Consumer)", data)
+    with pytest.warns(DataWarning, match="days"):
+        fit = sparselmm.lmer("y ~ Age + Product + days + (1 | Consumer)", data)
+    for kind in (1, 2, 3):  # as lmerTest
+        assert fit.anova(kind).notes == ("Not estimable apart from the other terms: days.",)
+        np.testing.assert_allclose(fit.anova(kind).frame, plain.anova(kind).frame, rtol=1e-8)
+
+
+def test_notes_of_the_inference_are_the_tables():
+    fit = sparselmm.lmer("Reaction ~ Days + (1 | Subject)", sparselmm.datasets.load("sleepstudy"), reml=False)
+    assert all("REML refit" in str(table) for table in (fit.anova(ddf="kr"), fit.drop1("kr")))
+
+
 def test_units_of_covariates_do_not_matter():
     data = load({"data": "ham", "rows": "sevenths"}).assign(seconds=lambda d: d["Age"] * 3e7)
     years = sparselmm.lmer("y ~ Product * Age + (1 | Consumer)", data)

@@ -150,6 +150,34 @@ def test_satterthwaite_at_zero_variance_is_the_residual_method(fitted):
     np.testing.assert_allclose(fit.inference().df, fit.inference("residual").df, rtol=1e-9)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 5, 14])
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_a_variance_without_information_is_held(levels, unit):
+    """The information is rounding, of either sign: it must not decide between no and all degrees of freedom."""
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(levels), 17)
+    data = {"g": groups, "level": groups.astype(str), "x": rng.standard_normal(groups.size)}
+    data["y"] = unit * (rng.standard_normal(levels)[groups] + rng.standard_normal(groups.size))
+    fit = sparselmm.lmer("y ~ level + x + (1 | g)", data)
+    np.testing.assert_allclose(fit.inference().df, fit.df_resid, rtol=1e-6)
+    assert fit.inference("kr").df.min() > 0.999 * fit.df_resid
+    np.testing.assert_allclose(fit.inference("kr").bse, fit.bse, rtol=1e-6)
+    assert fit.inference().notes == fit.inference("kr").notes == fit.anova().notes
+    assert len(fit.anova().notes) == len(fit.optimizer.flat_terms)  # and no word on falling deviances
+
+
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+@pytest.mark.parametrize("ratio", [1e2, 1e4, 1e5])
+def test_large_ratios_of_variances_keep_the_textbooks_degrees_of_freedom(ratio, ddf):
+    """Ten levels, two kinds of levels, a balanced covariate: 10 - 2 between the levels, 60 - 10 - 1 within."""
+    rng = np.random.default_rng(0)
+    groups, x = np.repeat(np.arange(10), 6), np.tile(np.arange(6.0), 10)
+    data = {"g": groups, "kind": (groups < 4).astype(float), "x": x}
+    data["y"] = ratio * rng.standard_normal(10)[groups] + 0.4 * x + rng.standard_normal(60)
+    df = sparselmm.lmer("y ~ kind + x + (1 | g)", data).inference(ddf).df
+    np.testing.assert_allclose(df[["kind", "x"]], [8, 49], rtol=2e-3)
+
+
 def test_pooled_degrees_of_freedom():
     assert pooled(np.array([7.0])) == 7.0
     assert pooled(np.array([7.0, 7.0 + 1e-10])) == pytest.approx(7.0)

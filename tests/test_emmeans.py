@@ -368,6 +368,11 @@ def test_responses_of_every_scale(fits):
     assert "sqrt scale" in str(fits("sqrt_sleep").emmeans("Days", at=DAYS).response().contrasts())
 
 
+def test_estimates_of_the_refit_are_said():
+    fit = sparselmm.lmer("angle ~ recipe + (1 | replicate)", sparselmm.datasets.load("cake"), reml=False)
+    assert "REML refit" in str(fit.emmeans("recipe", ddf="kr")) and "REML refit" not in str(fit.emmeans("recipe"))
+
+
 def test_what_is_printed(fits):
     means = fits("cake").emmeans("recipe")
     text = str(means)

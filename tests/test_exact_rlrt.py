@@ -86,6 +86,16 @@ def test_simulated_maxima_are_those_of_a_fine_search():
         assert sample == pytest.approx(max(0.0, -best), abs=2e-3)
 
 
+@pytest.mark.parametrize("reml", [True, False])
+def test_a_factor_in_the_span_of_the_fixed_effects_has_no_variance(reml):
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(6), 5)
+    data = {"y": rng.standard_normal(30), "g": groups, "level": groups.astype(str)}
+    fit = sparselmm.lmer("y ~ level + (1 | g)", data, reml=reml)
+    assert spectrum(fit.model.cross, 0)[0].size == 0
+    assert fit.exact_test(n_simulations=100).pvalue == 1.0
+
+
 def test_same_seed_same_sample():
     fit = sparselmm.lmer("Yield ~ 1 + (1 | Batch)", sparselmm.datasets.load("Dyestuff"))
     one, two = (fit.exact_test(n_simulations=100, rng=3) for _ in range(2))

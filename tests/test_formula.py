@@ -298,3 +298,8 @@ def test_any_string_is_parsed_or_a_formula_error(formula):
         rest = parse_formula(f"{text} ~ {parsed.fixed} + (1 | g)")
         assert (rest.response, rest.fixed) == (text, parsed.fixed)
         lookups(text)
+
+
+def test_conversions_of_r_name_what_to_write():
+    with pytest.raises(FormulaError, match=r"as\.factor\(g\)' is R's conversion"):
+        parse_formula("y ~ as.factor(g) + (1 | h)")

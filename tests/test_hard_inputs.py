@@ -308,3 +308,13 @@ def test_no_fixed_effects_with_slopes(levels):
     fit = LinearMixedModel(y, np.empty((x.size, 0)), term).fit()
     assert fit.converged and fit.params.empty
     assert fit.summary().as_text()
+
+
+def test_habits_of_r_name_what_to_write():
+    data = {"y": np.arange(20.0), "Dose": np.arange(20.0) % 3, "g": np.arange(20) % 4}
+    with pytest.raises(DataError, match=r"ns\(\) is R's"):
+        lmer("y ~ ns(Dose) + (1 | g)", data)
+    with pytest.raises(DataError, match="Did you mean 'Dose'"):
+        lmer("y ~ DOSE + (1 | g)", data)
+    with pytest.raises(sparselmm.FormulaError, match=r"sparselmm\.lmer"):
+        sparselmm.MixedLM.from_formula("y ~ Dose + (1 | g)", data, groups="g")

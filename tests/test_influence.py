@@ -123,6 +123,18 @@ def test_levels_that_leave_no_residual():
     assert fit.influence("g").scale.isna().to_list() == [True, False]
 
 
+def test_rows_that_the_fit_goes_through_have_no_influence():
+    data = sparselmm.datasets.load("sleepstudy").iloc[:9]
+    fit = LinearMixedModel(data["Reaction"], np.vander(data["Days"], 7), RandomTerm(list("aabbccddd"), name="g")).fit(
+        reml=False
+    )
+    influence = fit.influence()
+    assert influence.scale.shape == (9,)
+    A = np.stack([np.eye(2), np.zeros((2, 2))])
+    solved = deletion._solved(A, np.ones((2, 2, 1)))
+    assert (solved[0] == 1.0).all() and np.isnan(solved[1]).all()
+
+
 def test_a_factor_left_with_one_level_cannot_be_fitted():
     rng = np.random.default_rng(0)
     groups = np.arange(60) % 2

@@ -7,7 +7,9 @@ from oracles import DenseModel, random_design
 import sparselmm
 from sparselmm import LinearMixedModel, RandomTerm, traces
 from sparselmm.inference import kenward_roger
+from sparselmm.inference.ddf import Inference
 from sparselmm.inference.kenward_roger import KenwardRoger, scaled_f
+from sparselmm.inference.wald import ConstantTests
 from sparselmm.traces import Reduced
 
 KINDS = [("scalar",), ("slope",), ("scalar", "slope"), ("three", "slope", "matrix"), ("matrix",), ("diagonal", "plain")]
@@ -185,6 +187,27 @@ def test_scaled_f_of_one_hypothesis_is_the_general_formula():
     rho = ((1.0 - A) / (1.0 - c2 * B)) ** 2 * (1.0 + c1 * B) / (1.0 - c3 * B)
     df = 4.0 + 3.0 / (rho - 1.0)
     assert scaled_f(P, W) == pytest.approx((df * (1.0 - A) / (df - 2.0), df))
+
+
+def test_no_f_distribution_with_the_moments():
+    """pbkrtest gives F = -2.5 on 2 and -0.1 degrees of freedom for such data: two levels with random slopes."""
+    rng = np.random.default_rng(4)
+    groups, x = np.repeat([0, 1], 19), rng.standard_normal(38) + 3
+    found = 0
+    for _ in range(20):
+        y = (rng.standard_normal(2) + 3)[groups] + (0.3 * rng.standard_normal(2))[groups] * x + rng.standard_normal(38)
+        test = sparselmm.lmer("y ~ x + (x | g)", {"y": y, "x": x, "g": groups}).inference("kr").test(np.eye(2))
+        found += np.isnan(test.statistic)
+        assert np.isnan([test.statistic, test.df_denom, test.pvalue]).all() or min(test) >= 0
+    assert found
+
+
+def test_negative_variances_are_not_a_number():
+    tests = ConstantTests(np.diag([1.0, -1e-3]), 10.0)
+    inference = Inference("kenward-roger", ["a", "b"], np.ones(2), np.eye(2), tests)
+    assert inference.bse["a"] == 1 and np.isnan(inference.bse["b"]) and np.isnan(inference.conf_int().loc["b"]).all()
+    for L in ([[0, 1]], [[1, 0], [0, 1]], [[1, 0.1], [1, 0.2]]):
+        assert inference.test(L).df_num == 0 and np.isnan(inference.test(L).pvalue)
 
 
 def test_scaled_f_at_its_poles():

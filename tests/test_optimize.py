@@ -195,3 +195,17 @@ def test_user_supplied_blocks_fit(kinds, reml):
     matrix = next(term for term in fit.model.terms if term.matrix is not None)
     assert fit.random_effects[matrix.name].shape == (5, 1)
     assert (fit.random_effects_sd[matrix.name] >= 0).all(axis=None)
+
+
+def test_a_variance_in_the_span_of_the_fixed_effects_is_flat():
+    rng = np.random.default_rng(4)
+    unit = rng.integers(0, 50, 570)
+    diet = (unit * 7 % 13) % 4  # unbalanced: units belong to one of four diets
+    x = rng.standard_normal(570)
+    y = x * (1 + diet) + rng.standard_normal(50)[unit] + rng.standard_normal(570)
+    data = {"y": y, "x": x, "diet": diet, "unit": unit}
+    fit = lmer("y ~ x * factor(diet) + (1 | diet) + (1 | unit)", data)
+    assert fit.optimizer.flat_terms == ["diet"]
+    assert "say nothing about a variance of diet" in str(fit.summary())
+    twice = lmer("y ~ x + (1 | unit) + (1 | unit)", data)
+    assert twice.optimizer.flat_terms == ["unit", "unit.1"]

@@ -9,7 +9,7 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "boundary", "labels"},
+    {"errors", "threads", "caller", "boundary", "labels", "habits"},
     {"covariance", "terms"},
     {"crossproducts"},
     {"engines", "merging"},
@@ -109,6 +109,13 @@ def test_blas_threads_are_given_back():
     before = counts()
     with one_blas_thread():
         assert set(counts().values()) == {1}
+    assert counts() == before
+    first, second = one_blas_thread(), one_blas_thread()  # of two threads, which do not end in order
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert set(counts().values()) == {1}
+    second.__exit__(None, None, None)
     assert counts() == before
 
 

@@ -1,5 +1,7 @@
 """PcgEngine against the exact engine, and fits by it."""
 
+import pickle
+
 import numpy as np
 import pytest
 from oracles import random_design
@@ -8,6 +10,8 @@ from sparselmm import EngineError, LinearMixedModel, RandomTerm
 from sparselmm.crossproducts import CrossProducts
 from sparselmm.engines import pcg
 from sparselmm.engines.choose import choose_engine
+from sparselmm.inference.quadratic import ConditionalCovariance
+from sparselmm.prediction.variance import _variances as relative
 
 DESIGNS = [
     ("scalar", "scalar"),
@@ -124,3 +128,77 @@ def test_too_many_iterations_are_an_error(monkeypatch):
     monkeypatch.setattr("sparselmm.engines.conjugate.MOST_ITERATIONS", 2)
     with pytest.raises(EngineError, match="engine='cholmod'"):
         crossed().fit(engine="pcg")
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return crossed(slopes=True).fit(engine="pcg", rng=3)
+
+
+def test_pickled_fits_keep_their_probes(fit):
+    again = pickle.loads(pickle.dumps(fit))
+    assert again.likelihood.evaluate(fit.evaluation.theta).deviance == pytest.approx(fit.deviance, abs=1e-8)
+    assert again.likelihood.engine.probes == fit.optimizer.monte_carlo.probes
+    np.testing.assert_allclose(again.inference().df, fit.inference().df, rtol=1e-6)
+
+
+def test_probes_do_not_depend_on_how_many_are_drawn_at_a_time(fit):
+    one, two = (choose_engine(fit.model.cross, "pcg", rng=4) for _ in range(2))
+    one.add_probes(10)
+    for _ in range(5):
+        two.add_probes(2)
+    np.testing.assert_array_equal(one._signs, two._signs)
+
+
+def test_further_fits_use_the_engine_of_the_fit(fit, monkeypatch):
+    y, exact = fit.simulate(1, rng=1)[0], fit.model.fit()
+    expected = exact.refit(y)
+
+    def refuse(cross):
+        raise AssertionError("the exact engine")
+
+    monkeypatch.setattr("sparselmm.engines.choose.schur_engine", refuse)
+    refits = [fit.refit(y) for _ in range(2)]
+    assert refits[0].deviance == refits[1].deviance and refits[0].optimizer.monte_carlo.relative < 0.05
+    np.testing.assert_allclose(refits[0].params, expected.params, atol=0.02 * exact.bse.max())
+    assert "conjugate gradients" in refits[0].likelihood.engine.description
+    labels = np.arange(fit.nobs) % 2
+    assert np.isfinite(fit.influence(labels, refit=True).scale).all()
+    assert np.isfinite(fit.influence(labels).scale).all()
+    assert not fit.bootstrap(2, kind="cluster", cluster="g0", rng=1).failures.size
+
+
+def test_profiles_need_an_exact_deviance(fit):
+    with pytest.raises(EngineError, match="engine='cholmod'"):
+        fit.profile()
+
+
+def test_too_many_solutions_are_an_error(fit, monkeypatch):
+    monkeypatch.setattr(pcg, "MOST_SOLVING", 1e4)
+    with pytest.raises(EngineError, match="solutions by conjugate gradients.*engine='cholmod'"):
+        fit.model.fit(engine="pcg").random_effects_sd  # noqa: B018
+
+
+def test_standard_errors_of_predictions_by_rows_and_by_columns(fit):
+    K, exact = (ConditionalCovariance(f.likelihood, fit.evaluation) for f in (fit, fit.model.fit()))
+    X, Z = fit.model.exog, fit.model.Z
+    by_rows, by_columns = relative(K, X[:70], Z[:70]), relative(K, X, Z)[:70]
+    np.testing.assert_allclose(by_rows, by_columns, rtol=1e-7)
+    np.testing.assert_allclose(by_rows, exact.prediction_variances(X[:70], Z[:70]), rtol=1e-7)
+
+
+def test_interrupted_derivatives_leave_the_factor_of_theta(monkeypatch):
+    engine = choose_engine(crossed().cross, "pcg")
+    engine.factorize(np.array([0.5, 0.0, 0.5]))
+    before, sums, calls = engine.logdet(), engine.inverse_block_sums, []
+
+    def interrupted():
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return sums()
+
+    monkeypatch.setattr(engine, "inverse_block_sums", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.marginal_block_sums()
+    assert engine.logdet() == before

@@ -384,6 +384,16 @@ def test_profiles(fit, kind):
     getattr(singular.plot, kind)(which="random")[0].figure.draw_without_rendering()
 
 
+def test_profiles_without_a_point(sleepstudy):
+    model = sparselmm.LinearMixedModel.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    with pytest.warns(sparselmm.ConvergenceWarning):
+        fit = model.fit(reml=False, start=[5.0, 0.0, 5.0], max_evaluations=1)
+    with pytest.warns(sparselmm.ConvergenceWarning):
+        profile = fit.profile()
+    for kind in ("profile", "profile_density"):
+        getattr(fit.plot, kind)(profile)[0].figure.draw_without_rendering()
+
+
 def test_predictions(fit, cake):
     ax = fit.plot.predictions()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Days", "Reaction")

@@ -203,3 +203,16 @@ def test_columns_that_depend_on_their_row(sleepstudy):
         data,
     )
     np.testing.assert_allclose(fit.predict(data[5:8]), fit.fittedvalues[5:8])
+
+
+def test_empty_cells_are_not_predicted():
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"a": list("uuvvww"), "b": list("pqpqpp")})  # no w with q
+    data = pd.concat([cells] * 12, ignore_index=True).assign(s=lambda d: np.arange(len(d)) % 7)
+    data["y"] = rng.standard_normal(len(data))
+    with pytest.warns(sparselmm.DataWarning, match="dropped"):
+        fit = sparselmm.lmer("y ~ a * b + (1 | s)", data)
+    new = pd.DataFrame({"a": ["w", "w"], "b": ["p", "q"], "s": [0, 0]})
+    with pytest.warns(sparselmm.DataWarning, match="1 rows have combinations .* do not determine"):
+        predicted = fit.predict(new, random=False, se=True)
+    assert predicted.iloc[0].notna().all() and predicted.iloc[1].isna().all()

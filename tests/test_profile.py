@@ -274,7 +274,7 @@ def test_levels():
     profile.conf_int(0.1)
     with pytest.raises(ValueError, match=r"level=0\.95"):
         profile.conf_int(0.05)
-    with pytest.raises(ValueError, match="not between"):
+    with pytest.raises(ValueError, match="no number between"):
         profile.conf_int(1.5)
     with pytest.raises(ValueError, match="not between"):
         fit_of("rail-ml").profile(level=95)

@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -255,7 +256,7 @@ def test_pickles(kind, duplicate):
     else:
         fit = LinearMixedModel(*random_design(np.random.default_rng(3), kinds=("slope", "scalar", "matrix"))).fit()
     again = duplicate(fit)
-    assert "likelihood" not in vars(again)
+    assert set(vars(again)) == {"model", "reml", "optimizer", "evaluation"}
     for one, two in zip(outputs(fit), outputs(again), strict=True):
         assert one == two if isinstance(one, str) else np.array_equal(one, two)
 
@@ -301,7 +302,18 @@ def test_outputs_do_not_depend_on_their_order(sleepstudy):
 
 def test_nothing_is_computed_before_it_is_asked_for(sleepstudy):
     fit = sparselmm.lmer(SLOPES, sleepstudy)
-    assert set(vars(fit)) == {"model", "reml", "optimizer", "evaluation", "likelihood"}
+    assert set(vars(fit)) == {"model", "reml", "optimizer", "evaluation", "_threads"}
+
+
+def test_threads_that_share_a_fit_do_not_disturb_each_other(sleepstudy):
+    fit = sparselmm.lmer(SLOPES, sleepstudy)
+    Y = fit.simulate(8, rng=1)
+
+    def work(column):
+        return fit.refit(Y[column]).deviance, fit.predict(se=True, interval="mean", ddf="satterthwaite")["df"].sum()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, Y.columns)) == [work(column) for column in Y.columns]
 
 
 def test_fitting_does_not_import_matplotlib_or_scipy_stats():

@@ -12,7 +12,7 @@ import pytest
 import sparselmm
 from sparselmm import LinearMixedModel, RandomTerm
 from sparselmm.export import Block, latex, markdown
-from sparselmm.summary import DDF_NOTES
+from sparselmm.summary import DDF_NOTES, _number
 
 GOLDEN = Path(__file__).parent / "golden"
 load = sparselmm.datasets.load
@@ -164,3 +164,8 @@ if __name__ == "__main__":
         (GOLDEN / f"{fit_name}.txt").write_text(f"{fitted(fit_name).summary()}\n", encoding="utf-8")
     for file_name, as_format in FORMATS.items():
         (GOLDEN / file_name).write_text(as_format(fitted(file_name.split(".")[0]).summary()), encoding="utf-8")
+
+
+def test_numbers_as_wide_as_a_page_are_written_in_powers_of_ten():
+    assert _number(-1.5508762e128, like=0.4622) == "-1.5509e+128"  # a limit with a hundredth of a degree of freedom
+    assert _number(-15.5, like=0.4622) == "-15.5000"

@@ -19,7 +19,7 @@ def anova(fit, type=3, ddf="satterthwaite") -> TestTable:
     inference = fit.inference(ddf)
     kind = ROMAN[TYPES[type.upper() if isinstance(type, str) else type]]
     title = f"Type {kind} analysis of variance, {_degrees(inference.ddf)}"
-    return TestTable(title, _f_tests(fit, inference, hypotheses), _left_out(fit, hypotheses))
+    return TestTable(title, _f_tests(fit, inference, hypotheses), (*inference.notes, *_left_out(fit, hypotheses)))
 
 
 def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
@@ -30,7 +30,7 @@ def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
     if test == "F":
         inference = fit.inference(ddf)
         title = f"Deletion of single terms, {_degrees(inference.ddf)}"
-        return TestTable(title, _f_tests(fit, inference, hypotheses))
+        return TestTable(title, _f_tests(fit, inference, hypotheses), inference.notes)
     full = fit.model.fit(reml=False, start=fit.theta) if fit.reml else fit
     rows = {"<none>": row(full)}
     for name, L in hypotheses.items():
@@ -67,6 +67,6 @@ def _degrees(ddf):
 
 
 def _left_out(fit, hypotheses):
-    """Return a note on terms without a hypothesis."""
+    """Return a note on terms that other terms make up."""
     names = [t.name for t in fit.model.fixed_terms if t.factors and t.name not in hypotheses]
-    return (f"Not estimable, all columns dropped: {', '.join(names)}.",) if names else ()
+    return (f"Not estimable apart from the other terms: {', '.join(names)}.",) if names else ()

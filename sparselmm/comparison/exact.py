@@ -25,7 +25,7 @@ ROUNDING = 1e-8  # of a difference of two deviances
 DIGITS = 10  # to which eigenvalues of one multiplicity agree
 CHUNK = 2_000_000  # numbers of a simulated block in memory
 GREVEN = "With further random effects the distribution is that of a model that knows them (Greven et al. 2008)."
-ZERO = 1e-10  # of the largest eigenvalue
+ZERO = 1e-10  # of the largest eigenvalue of Z'Z
 MOST = 6_000  # eigenvalues of a dense matrix
 
 
@@ -121,7 +121,8 @@ def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
     block = cross.diagonal[k]
     if not isinstance(block, np.ndarray):
         gram = block.toarray()
-        return _positive(np.linalg.eigvalsh(gram - B @ B.T)), _positive(np.linalg.eigvalsh(gram))
+        mu, xi = np.linalg.eigvalsh(gram - B @ B.T), np.linalg.eigvalsh(gram)
+        return _positive(mu, xi[-1]), _positive(xi, xi[-1])
     sizes = block[:, j, j]
     diagonal, rows, unseen = [], [], []
     for size in np.unique(sizes):
@@ -137,12 +138,12 @@ def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
             "With so many levels the chi-squared mixture of ranova (p.boundary) is accurate."
         )
     mu = np.linalg.eigvalsh(np.diag(diagonal) - rows @ rows.T)
-    return _positive(np.concatenate([mu, *unseen])), _positive(sizes)
+    return _positive(np.concatenate([mu, *unseen]), sizes.max()), _positive(sizes, sizes.max())
 
 
-def _positive(values):
-    """Return the eigenvalues that are not zero."""
-    return values[values > ZERO * values.max(initial=0.0)]
+def _positive(values, largest):
+    """Return the eigenvalues that are not zero, next to the largest of Z'Z."""
+    return values[values > ZERO * largest]
 
 
 def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
@@ -157,6 +158,8 @@ def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
         n - p for the restricted likelihood, n for the likelihood.
     rng : int or numpy.random.Generator, optional
     """
+    if not mu.size:  # Z in the span of X
+        return np.zeros(n_simulations)
     rng = np.random.default_rng(rng)
     unit = mu.max()
     mu, counts = np.unique(np.round(mu / unit, DIGITS), return_counts=True)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ..fixed_terms import FixedTerm
+from ..formula import column_name, spelled
 
 TOLERANCE = 1e-7  # relative singular value below which a direction counts as zero
 TYPES = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
@@ -46,17 +47,21 @@ class TermColumns:
         return set(self.term.factors) < set(other.term.factors)
 
 
-def term_columns(model, centered=False) -> list[TermColumns]:
+def term_columns(model, centered=False, booleans=False) -> list[TermColumns]:
     """Return the terms of the fixed effects with their columns.
 
     With `centered`, factors that the model codes with a column less than levels have the mean over their levels
-    subtracted in `cells`.
+    subtracted in `cells`. With `booleans`, a boolean column is a factor of two levels where the model's columns span
+    both, else a number.
     """
     basis = model.cross.basis
     own = solve_triangular(basis, np.eye(basis.shape[0])) if basis.size else basis
     terms = model.fixed_terms
-    coded = None if model.design is None or model.design.spec.fixed.spec is None else _cells(model, centered)
-    if coded is None:
+    coded = None
+    if model.design is not None and model.design.spec.fixed.spec is not None:
+        two_valued = _boolean_factors(model.design) if booleans else frozenset()
+        coded = _cells(model, centered, two_valued) or (two_valued and _cells(model, centered, frozenset()))
+    if not coded:
         coded = frozenset(), [own[:, term.columns] for term in terms]
     categorical, cells = coded
     return [
@@ -71,18 +76,26 @@ def term_columns(model, centered=False) -> list[TermColumns]:
     ]
 
 
-def _cells(model, centered):
+def _boolean_factors(design):
+    """Return the factors of the fixed effects that are boolean columns."""
+    factors = {factor for term in design.spec.fixed.spec.formula for factor in term.factors}
+    columns = ((factor.expr, design.table.columns.get(column_name(spelled(factor)))) for factor in factors)
+    return frozenset(name for name, column in columns if column is not None and column.dtype == bool)
+
+
+def _cells(model, centered, booleans):
     """Return the categorical factors, and for every term its overparametrised columns in the pilot basis.
 
     None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
     """
     columns, table = model.design.spec.fixed, model.design.table
-    coded, categorical = _coded_factors(columns, table)
+    coded, categorical = _coded_factors(columns, table, booleans)
     X = model.exog @ model.cross.basis
     project = (X if model.weights is None else X * model.weights[:, None]).T
     cells = []
     for term, scoped, _ in columns.spec.structure:
-        reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if centered and len(scoped) == 1 else set()
+        reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if len(scoped) == 1 else set()
+        reduced = reduced | booleans if centered else set()
         product = np.ones((model.nobs, 1))
         for factor in term.factors:
             if factor.expr != "1":
@@ -96,19 +109,19 @@ def _cells(model, centered):
     return categorical, cells
 
 
-def _coded_factors(columns, table):
+def _coded_factors(columns, table, booleans):
     """Return the matrix of every factor, dummy variables of all levels or numeric columns, and the categorical ones."""
     import pandas as pd
     from formulaic import ModelSpec, SimpleFormula
     from formulaic.parser.types import Term
 
     from ..columns import Expression, model_matrix, positions
-    from ..formula import spelled
 
     factors = {factor.expr: factor for term in columns.spec.formula for factor in term.factors if factor.expr != "1"}
     coded, numeric = {}, []
     for name, factor in factors.items():
-        levels = columns.spec.encoder_state.get(name, (None, {}))[1].get("categories")
+        known = columns.spec.encoder_state.get(name, (None, {}))[1].get("categories")
+        levels = [False, True] if name in booleans else known
         if levels is None:
             numeric.append(factor)
             continue
@@ -146,8 +159,11 @@ def contrasts(model, type) -> dict[str, np.ndarray]:
     """
     kind = TYPES.get(type.upper() if isinstance(type, str) else type)
     if kind is None:
-        raise ValueError(f"type={type!r} is not one of 1, 2, 3, 'I', 'II', 'III'.")
-    terms = term_columns(model, centered=all(term.factors for term in model.fixed_terms))
+        raise ValueError(
+            f"type={type!r} is not one of 1, 2, 3, 'I', 'II', 'III'. To compare fits use sparselmm.compare(fit, other)."
+        )
+    terms = term_columns(model, centered=all(term.factors for term in model.fixed_terms), booleans=True)
+    terms = [one for one in terms if one.own.shape[1]]  # the model is one without those whose columns were dropped
     if kind == 3:
         return _in_user_columns(model, terms, [_type_three(one, terms) for one in terms])
     X = model.exog @ model.cross.basis

@@ -15,8 +15,8 @@ from .mixtures import mixture_tail
 from .nesting import nesting, spans
 from .table import TestTable
 
-NOT_NESTED = "{small} is no special case of {large}: information criteria compare them, a likelihood ratio does not."
-SAME = "{small} and {large} are the same model in different parameters: there is nothing to test."
+NOT_NESTED = "No test: {small} is no special case of {large}. Information criteria compare them."
+SAME = "No test: {small} and {large} are the same model in different parameters."
 BOUND = "p.boundary of {large} is an upper bound: a covariance matrix grows by several columns."
 AT_BOUNDARY = (
     "p.boundary: variances that are zero in the smaller model cannot be negative in the larger one, so that the "
@@ -71,6 +71,8 @@ def compare(*fits, names=None, refit=True) -> TestTable:
     >>> round(float(table["chisq"].iloc[1]), 2)
     42.84
     """
+    if len(fits) == 1 and isinstance(fits[0], (list, tuple)):
+        fits = tuple(fits[0])
     if len(fits) < 2:
         raise ValueError("compare needs two fits or more: compare(small, large). For one fit see its anova and ranova.")
     for fit in fits:

@@ -17,7 +17,7 @@ def ranova(fit, reduce_terms=True) -> TestTable:
     for k in range(len(fit.model.terms)):
         for name, term in _reductions(fit.model, k) if reduce_terms else [(term_label(fit.model, k), None)]:
             reduced = replaced(fit, k, term)
-            test, further = likelihood_ratio_test(reduced, fit, f"The model without {name}", "the model")
+            test, further = likelihood_ratio_test(reduced, fit, f"the model without {name}", "the model")
             rows[name] = row(reduced, test)
             notes += [note for note in further if note not in notes]
     frame, boundary = table_of(rows)

@@ -12,7 +12,7 @@ COUNTS = {"nobs", "n_parameters", "df_num", "df"}
 DECIMALS = {"AIC": 2, "BIC": 2, "logLik": 2, "deviance": 2, "chisq": 3, "statistic": 3, "df_denom": 2}
 PRINTED = {"sum_sq": "Sum sq", "mean_sq": "Mean sq", "df_num": "Num df", "df_denom": "Den df", "statistic": "F"}
 PRINTED |= {"nobs": "n", "n_parameters": "k", "chisq": "Chi-sq", "df": "df"}
-PRINTED |= {"p.value": "P>stat", "p.boundary": "P boundary"}
+PRINTED |= {"p.value": "p.value", "p.boundary": "p.boundary"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class TestTable:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, column) -> pd.Series:
+        if column not in self.frame:
+            raise KeyError(f"{column!r} is no column of this table; its columns are {', '.join(self.frame)}.")
         return self.frame[column]
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from scipy.linalg import solve_triangular
 
 from ..crossproducts import CrossProducts
+from ..engines.choose import choose_engine
 from ..inference.quadratic import ConditionalCovariance
 from ..likelihood import ProfiledLikelihood
 from .subset import rows_of
@@ -122,14 +123,14 @@ class Deletion:
         if n <= j + p:
             M = -(Z @ K) @ Z.transpose(0, 2, 1) - Q @ Q.transpose(0, 2, 1)
             np.einsum("rii->ri", M)[...] += 1.0 / weights
-            return right.transpose(0, 2, 1) @ np.linalg.solve(M, right)  # (I6)
+            return right.transpose(0, 2, 1) @ _solved(M, right)  # (I6)
         B = np.concatenate([Z, Q], axis=2)
         weighted = right * weights[:, :, None]
         SB, SE = (part.transpose(0, 2, 1) @ B for part in (B * weights[:, :, None], weighted))
         G = np.zeros((levels.size, j + p, j + p))
         G[:, :j, :j] = K
         G[:, np.arange(j, j + p), np.arange(j, j + p)] = 1.0
-        inner = np.linalg.solve(np.eye(j + p) - G @ SB, G @ SE.transpose(0, 2, 1))
+        inner = _solved(np.eye(j + p) - G @ SB, G @ SE.transpose(0, 2, 1))
         return right.transpose(0, 2, 1) @ weighted + SE @ inner  # (I7)
 
     def _local_Z(self, levels, rows, inside):
@@ -159,7 +160,7 @@ class Deletion:
         weights = None if model.weights is None else model.weights[keep]
         terms = [rows_of(term, keep) for term in model.terms]
         cross = CrossProducts.from_arrays(response[keep], model.exog[keep], terms, weights, model.cross.basis)
-        other = ProfiledLikelihood(cross, fit.reml).evaluate(fit.evaluation.theta)
+        other = ProfiledLikelihood(cross, fit.reml, choose_engine(cross, fit._engine)).evaluate(fit.evaluation.theta)
         full, p = fit.evaluation, cross.n_fixed
         result = np.empty((p + 1, p + 1))
         root = solve_triangular(other.R, full.R.T, trans=1)
@@ -168,3 +169,14 @@ class Deletion:
         N = fit.likelihood.n_effective
         result[p, p] = full.scale * N - other.scale * (N - self.counts[level])
         return result
+
+
+def _solved(A, B):
+    """Return A⁻¹B of stacks; NaN where A is singular, as the fit goes through rows of the level whatever they are."""
+    try:
+        return np.linalg.solve(A, B)
+    except np.linalg.LinAlgError:
+        regular = np.linalg.slogdet(A)[0] != 0
+        solved = np.full(B.shape, np.nan)
+        solved[regular] = np.linalg.solve(A[regular], B[regular])
+        return solved

@@ -8,13 +8,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..errors import ConvergenceWarning, DataError, DataWarning
+from ..errors import ConvergenceWarning, DataError, DataWarning, EngineError
 from ..inference.variance import covariances
 from ..labels import frozen, labelled
 from .deletion import Deletion
 from .subset import grouping, on_rows
 
 SHOWN = 12  # columns of the summary that are printed
+SATURATED = "the fit goes through its rows whatever they are"
 DEPENDENT = "the fixed effects cannot be estimated without it"
 
 
@@ -156,7 +157,7 @@ def _at_theta(fit, codes, size):
         shift[levels] = inner[:, :p, p]
         scale[levels] = (fit.scale * N - inner[:, p, p]) / (N - deletion.counts[levels])
         _describe(inflation, levels, np.eye(p) + inner[:, :p, :p], shift[levels], fit._root)
-    notes = np.where(deletion.estimable, "", DEPENDENT)
+    notes = np.where(deletion.estimable, np.where(np.isnan(scale), SATURATED, ""), DEPENDENT)
     return shift, inflation, scale, notes
 
 
@@ -189,8 +190,8 @@ def _fit_without(fit, keep):
             model = on_rows(fit.model, keep)
             if model.dropped:
                 return None, DEPENDENT
-            other = model.fit(fit.reml, start=fit.theta)
-        except DataError as error:
+            other = model.fit(fit.reml, start=fit.theta, engine=fit._engine)
+        except (DataError, EngineError) as error:
             return None, str(error)
     messages = [str(w.message) for w in caught if issubclass(w.category, (ConvergenceWarning, DataWarning))]
     return other, " ".join(messages)

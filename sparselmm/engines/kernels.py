@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-_OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
+from .compiled import OPTIONS, on_all_threads
 
 
-@njit(parallel=True, **_OPTIONS)
+@on_all_threads(parallel=True)
 def block_dot(blocks, V, out, transpose):
     """out_j = B_j V_j (or B_j' V_j) for blocks (l, c, c) and V, out of shape (l, c, r)."""
     levels, c, _ = blocks.shape
@@ -35,7 +35,7 @@ def _alternate(i, size):
     return i // 2 if i % 2 == 0 else size - 1 - i // 2
 
 
-@njit(parallel=True, **_OPTIONS)
+@on_all_threads(parallel=True)
 def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
     """C[b, a] -= Σ_j R_jb' R_ja for a >= b; C is C-ordered (q, q)."""
     size, c = C.shape[0], R.shape[1]
@@ -56,7 +56,7 @@ def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
                     row[indices[s]] -= total
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, sums):
     """Add the terms of column b to Σ_ab G_ja inverse[a, b] G_jb' of its levels; row[a] = inverse[b, a], v is work."""
     c = G.shape[1]
@@ -78,7 +78,7 @@ def _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, 
                     sums[level[p], m, o] += v[m] * G[p, o] + G[p, m] * v[o]
 
 
-@njit(parallel=True, **_OPTIONS)
+@on_all_threads(parallel=True)
 def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
     """Return Σ_ab G_ja inverse[a, b] G_jb' per level, (l, c, c); only inverse[b, a] with a >= b is read."""
     size, c = inverse.shape[0], G.shape[1]
@@ -91,7 +91,7 @@ def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, 
     return sums.sum(axis=0)
 
 
-@njit(parallel=True, **_OPTIONS)
+@on_all_threads(parallel=True)
 def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, column_ptr, threads):
     """data -= R'R on the lower triangle of a CSC pattern (indptr, rows) that contains it."""
     size, c = indptr.size - 1, R.shape[1]
@@ -110,7 +110,7 @@ def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, col
                 work[rows[e]] = 0.0
 
 
-@njit(parallel=True, **_OPTIONS)
+@on_all_threads(parallel=True)
 def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
     """Return Σ_ab G_ja inverse_ab G_jb' per level, (l, c, c), inverse on a lower CSC pattern that contains G'G."""
     size, c = indptr.size - 1, G.shape[1]
@@ -127,7 +127,7 @@ def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, colu
     return sums.sum(axis=0)
 
 
-@njit(parallel=True, **_OPTIONS)
+@njit(parallel=True, **OPTIONS)
 def _gather(indptr, rows, inverse, dense_from, members, position, out):
     """out[a, b] = entry (members[a], members[b]) of the inverse, both triangles; position[members[a]] = a."""
     for b in prange(members.size):
@@ -147,7 +147,7 @@ def _gather(indptr, rows, inverse, dense_from, members, position, out):
                         break
 
 
-@njit(**_OPTIONS)
+@on_all_threads()
 def selected_inverse(indptr, rows, L, supernodes, dense_from, inverse):
     """Takahashi's recursion, supernode by supernode: fill `inverse` with (LL')⁻¹ on the pattern of L.
 
@@ -202,7 +202,7 @@ def selected_inverse(indptr, rows, L, supernodes, dense_from, inverse):
                 inverse[start + r - c] = corner[r, c]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def column_counts(indptr, rows):
     """Return the number of entries in each column of L for a lower CSC pattern in elimination order.
 

@@ -6,9 +6,12 @@ iterations are on A = L_D⁻¹CL_D⁻ᵀ, whose diagonal blocks are I. Equations
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import scipy.sparse as sp
 
+from ..errors import EngineError
 from . import blocks
 from .conjugate import conjugate_gradients
 from .gram import GramPlan
@@ -17,6 +20,9 @@ from .schur import coupling_pieces
 PROBES = 8
 EXACT, ROUGH = 1e-10, 1e-5  # residuals, relative, of solutions for β and u, and of those for probes and the information
 FEW = 64  # columns of a term up to which none is left to the random probes
+MOST_SOLVING = 1e11  # multiplications of conjugate gradients for many columns (minutes); more are an error
+BLOCK = 64  # columns solved for at a time
+SMALL_PRODUCT = 100_000  # multiplications of a product that threads would not wake up for
 RAISED = 0.03  # relative standard deviation, scaled, that (6) replaces smaller ones by
 
 
@@ -35,8 +41,10 @@ class PcgEngine:
 
     Attributes
     ----------
-    iterations : list of int
-        Of every call of conjugate gradients.
+    iterations : int
+        Largest number of iterations for one set of right-hand sides.
+    seed : Generator
+        As it was before the probes were drawn.
     """
 
     slack, tolerance = 1.0, 1e-6  # see `Engine`
@@ -57,8 +65,9 @@ class PcgEngine:
         self._B, self._Bt = _Matrix(B), _Matrix(sp.csr_array(B.T))
         self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
         self.rng = np.random.default_rng(rng)
+        self.seed = deepcopy(self.rng)
         self._signs = np.empty((plan.size, 0))
-        self.iterations = []
+        self.iterations = 0
         self.add_probes(probes)
 
     @property
@@ -76,9 +85,9 @@ class PcgEngine:
         return self._signs.shape[1]
 
     def add_probes(self, count):
-        """Draw further probes: signs of every column of the core."""
-        more = self.rng.integers(0, 2, (self._signs.shape[0], count)) * 2.0 - 1.0
-        self._signs = np.concatenate([self._signs, more], axis=1)
+        """Draw further probes, one after the other: signs of every column of the core."""
+        more = self.rng.integers(0, 2, (count, self._signs.shape[0])).T * 2.0 - 1.0
+        self._signs = np.ascontiguousarray(np.concatenate([self._signs, more], axis=1))
         self._solved = None
 
     def factorize(self, theta):
@@ -124,7 +133,7 @@ class PcgEngine:
     def _conjugate(self, rhs, tolerance):
         """Return the Solution of A x = rhs."""
         solution = conjugate_gradients(self._apply, rhs, tolerance)
-        self.iterations.append(solution.iterations)
+        self.iterations = max(self.iterations, solution.iterations)
         return solution
 
     def _split(self, V):
@@ -226,19 +235,39 @@ class PcgEngine:
             total = total + piece.trace(outer, half)
         return total
 
+    def check_solves(self, count):
+        """Raise an EngineError if solutions for so many columns would take more than minutes."""
+        work = 2.0 * count * max(self.iterations, 10) * (self._B.nnz + self._S.nnz)
+        if work > MOST_SOLVING:
+            raise EngineError(
+                f"Exact variances of random effects need {count:,} solutions by conjugate gradients, {work:.1g} "
+                "operations. Fit with engine='cholmod' if its factor fits, or ask for fewer: predict(new, se=True) with "
+                "some rows."
+            )
+
     def inverse_blocks(self, k):
-        """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k): by solves, so only for few columns."""
-        shape, part = self.map.shapes[k], self.map.effect_slices[k]
-        out = np.empty((shape.n_levels, shape.n_columns, shape.n_columns))
-        width = max(1, 64 // shape.n_columns)
-        for start in range(0, shape.n_levels, width):
-            stop = min(start + width, shape.n_levels)
-            columns = part.start + np.arange(start * shape.n_columns, stop * shape.n_columns)
-            rhs = np.zeros((self.map.n_effects, columns.size))
-            rhs[columns, np.arange(columns.size)] = 1.0
-            square = self.solve(rhs)[columns].reshape(stop - start, shape.n_columns, stop - start, shape.n_columns)
-            out[start:stop] = square[np.arange(stop - start), :, np.arange(stop - start), :]
-        return out
+        """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k): by solves for the columns of the core."""
+        if k == self.eliminated:
+            out = self._inverse.copy()  # + M₁⁻¹Λ₁'BΛ₂C⁻¹Λ₂'B'Λ₁M₁⁻¹
+            for _, unit, solved in self._core_inverse(slice(0, self.core_map.n_effects), BLOCK):
+                left, right = (self._coupled(V).reshape(*self._gram.shape[:2], -1) for V in (solved, unit))
+                out += left @ right.transpose(0, 2, 1)
+            return 0.5 * (out + out.transpose(0, 2, 1))
+        shape, part = self.map.shapes[k], self.core_map.effect_slices[self._rest.index(k)]
+        c, found = shape.n_columns, []
+        for columns, _, solved in self._core_inverse(part, max(1, BLOCK // c) * c):
+            levels = np.arange(columns.size // c)
+            found.append(solved[columns].reshape(levels.size, c, levels.size, c)[levels, :, levels])
+        return np.concatenate(found)
+
+    def _core_inverse(self, part, width):
+        """Yield some columns of the core at a time, their columns E of I and C⁻¹E."""
+        self.check_solves(part.stop - part.start)
+        for start in range(part.start, part.stop, width):
+            columns = np.arange(start, min(start + width, part.stop))
+            unit = np.zeros((self.core_map.n_effects, columns.size))
+            unit[columns, np.arange(columns.size)] = 1.0
+            yield columns, unit, self._color(self._conjugate(self._whiten(unit), EXACT).x)
 
     def marginal_block_sums(self):
         """Return estimates of Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each, by (6); where λ_k is singular, at a nearby θ."""
@@ -247,11 +276,14 @@ class PcgEngine:
         out = [None if k in singular else self._from_trace(k, T) for k, T in enumerate(sums)]
         if singular:
             here = self.map.pack(self.factors)
-            self.factorize(self.map.pack([self._raised(k) if k in singular else f for k, f in enumerate(self.factors)]))
-            sums = self.inverse_block_sums()
-            for k in singular:
-                out[k] = self._from_trace(k, sums[k])
-            self.factorize(here)
+            raised = [self._raised(k) if k in singular else f for k, f in enumerate(self.factors)]
+            try:
+                self.factorize(self.map.pack(raised))
+                sums = self.inverse_block_sums()
+                for k in singular:
+                    out[k] = self._from_trace(k, sums[k])
+            finally:
+                self.factorize(here)
         return out
 
     def _from_trace(self, k, T):
@@ -279,18 +311,20 @@ class PcgEngine:
 
 
 class _Matrix:
-    """A sparse matrix that multiplies blocks of vectors on all threads."""
+    """A sparse matrix that multiplies blocks of vectors, on all threads if it is large."""
 
     def __init__(self, matrix):
         from .spmm import csr_dot
 
         matrix = sp.csr_array(matrix)
-        self._dot, self.shape = csr_dot, matrix.shape
-        self._arrays = matrix.indptr, matrix.indices, matrix.data
+        self._dot, self.shape, self.nnz = csr_dot, matrix.shape, matrix.nnz
+        self._matrix = matrix
 
     def __matmul__(self, V):
+        if self.nnz * V.shape[1] < SMALL_PRODUCT:
+            return self._matrix @ V
         out = np.empty((self.shape[0], V.shape[1]))
-        self._dot(*self._arrays, np.ascontiguousarray(V), out)
+        self._dot(self._matrix.indptr, self._matrix.indices, self._matrix.data, np.ascontiguousarray(V), out)
         return out
 
 

@@ -182,10 +182,11 @@ class SchurEngine:
             left, values, _ = np.linalg.svd(factors[k] * size)
             factors[k] = np.linalg.qr((left * np.maximum(values, RAISED)).T, mode="r").T / size
         here = self.map.pack(self.factors)
-        self.factorize(self.map.pack(factors))
-        marginal = self._unscaled_marginal_sum(k)
-        self.factorize(here)
-        return marginal
+        try:
+            self.factorize(self.map.pack(factors))
+            return self._unscaled_marginal_sum(k)
+        finally:
+            self.factorize(here)
 
 
 def coupling_pieces(cross, eliminated, rest):

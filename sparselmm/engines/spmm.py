@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
+
+from .compiled import on_all_threads
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@on_all_threads(parallel=True)
 def csr_dot(indptr, indices, data, V, out):
     """out = A V for A in CSR form, V and out C-ordered (·, r)."""
     width = V.shape[1]

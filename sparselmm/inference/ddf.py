@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..habits import alpha_of
 from ..labels import frozen, labelled, read_only
 from ..traces import inverse_root
 from .contrasts import constraints
@@ -27,6 +28,10 @@ TITLES = {
     "residual": "Tests with the residual degrees of freedom, rows minus columns",
     "z": "Tests with the normal distribution",
 }
+UNKNOWN = (
+    "The data say nothing about a variance of {0}, which tests take as known: those of effects that differ between "
+    "levels of {0} are void."
+)
 
 
 class JointTest(NamedTuple):
@@ -99,9 +104,9 @@ class Inference:
         rows = self._rows(L)
         estimate = np.atleast_2d(np.asarray(L, dtype=float)) @ self.params
         half = rows @ self._tests.covariance
-        error = np.sqrt(np.maximum(np.einsum("ra,ra->r", half, rows), 0.0))
         df = self._tests.degrees(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(np.einsum("ra,ra->r", half, rows))  # NaN for a negative variance (Kenward-Roger)
             statistic = np.where(error > 0, (estimate - null) / error, np.nan)
         margin = t_quantile(0.5 + 0.5 * level, df) * error
         columns = {
@@ -159,11 +164,10 @@ class Inference:
         """Two-sided p-values, (p,)."""
         return self._column("p.value")
 
-    def conf_int(self, alpha=0.05) -> pd.DataFrame:
-        """Return intervals of level 1 - alpha, (p, 2): columns lower and upper."""
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
-        table = self.estimates(np.eye(len(self.names)), 1.0 - alpha, labels=self.names)
+    def conf_int(self, alpha=0.05, *, level=None) -> pd.DataFrame:
+        """Return intervals of level 1 - alpha, or of the level given, (p, 2): columns lower and upper."""
+        level = 1.0 - alpha_of(alpha, level)
+        table = self.estimates(np.eye(len(self.names)), level, labels=self.names)
         return table[["conf.low", "conf.high"]].set_axis(["lower", "upper"], axis=1)
 
     def summary(self, level=0.95) -> InferenceSummary:
@@ -241,6 +245,8 @@ def infer(fit, name, rng=None) -> Inference:
     if name == "kenward-roger" and not fit.reml:
         fit = fit.model.fit(reml=True, start=fit.theta)
         notes.append("The fit is by maximum likelihood; estimates and tests are those of its REML refit.")
+    if fit.optimizer.flat_terms:
+        notes.append(UNKNOWN.format(", ".join(fit.optimizer.flat_terms)))
     model, at = fit.model, fit.evaluation
     basis = model.cross.basis
     if name == "satterthwaite":

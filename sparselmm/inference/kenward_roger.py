@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..traces import MOST_WORK, Reduced
-from .variance import pseudo_inverse
+from .variance import pseudo_inverse, rounding, variance_ratios
 from .wald import MomentTests, relative_gradients, wald
 
 FLAT = 1e-10  # eigenvalue of the information, its diagonal one, below which parameters are not told apart
@@ -74,7 +74,7 @@ class KenwardRoger(MomentTests):
                 return
 
     def joint(self, rows, difference):
-        """Return the scaled F, its rank and its denominator."""
+        """Return the scaled F, its rank and its denominator; NaN where no F distribution has the moments."""
         statistic, rank = wald(rows, self.covariance, difference)
         if not rank:
             return np.nan, 0, np.nan
@@ -82,7 +82,7 @@ class KenwardRoger(MomentTests):
         size = np.linalg.norm(H, axis=0)
         Q = np.linalg.svd(H[:, size > 0] / size[size > 0], full_matrices=False)[0][:, :rank]
         scaling, df = scaled_f(Q.T @ self.gradients @ Q, self.spread)
-        return scaling * statistic / rank, rank, df
+        return (scaling * statistic / rank, rank, df) if scaling > 0 and df > 0 else (np.nan, rank, np.nan)
 
 
 def scaled_f(P, W):
@@ -118,6 +118,7 @@ class _Linear:
     def __init__(self, reduced):
         self.cross, self.contract, self.basis = reduced.cross, reduced.contract, reduced.basis
         tau = self.tau = reduced.map.pack([factor @ factor.T for factor in reduced.factors])
+        self.rounding = rounding(np.append(0.0, variance_ratios(reduced.cross, reduced.factors)))
         p, m = len(reduced.half), tau.size
         self.P, self.Q = np.empty((m + 1, p, p)), np.empty((m + 1, m + 1, p, p))
         self.P[1:] = -reduced.fixed_gram(self.basis)
@@ -139,7 +140,7 @@ class _Linear:
     def spread(self, T) -> np.ndarray:
         """Return the covariance W of the parameters' estimates from the expected information, (m+1, m+1)."""
         information = T - 2.0 * np.einsum("rsxx->rs", self.Q) + np.einsum("rxy,sxy->rs", self.P, self.P)
-        return 2.0 * pseudo_inverse(information, FLAT * np.diag(T), FLAT)[0]
+        return 2.0 * pseudo_inverse(information, self.rounding * np.diag(T) / FLAT, FLAT)[0]
 
     def corrected(self, W) -> np.ndarray:
         """Return Kenward and Roger's covariance where (X'V⁻¹X)⁻¹ is I, (p, p)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from ..habits import explains
 from ..threads import single_threaded
 
 
@@ -92,6 +93,7 @@ class InferenceMethods:
         """
         return self.inference(ddf).t_test(hypotheses, level)
 
+    @explains(use_f="ddf='z' for chi-squared tests", scalar="nothing: the result is scalar", cov_p="robust()")
     def wald_test(self, hypotheses, ddf="satterthwaite"):
         """Return the F test of all hypotheses at once (see `t_test`), which prints as F, degrees of freedom and p.
 

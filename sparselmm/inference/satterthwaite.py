@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..traces import Reduced
-from .variance import information, pseudo_inverse
+from .variance import information, pseudo_inverse, rounding, variance_ratios
 from .wald import MomentTests, wald
 
 FLAT = 1e-7  # eigenvalue of the information, its diagonal one, below which a direction is not identified
-TINY = 1e-9  # information per level on an entry of θ, in units of its size, below which it counts as none
 EQUAL = 1e-8  # difference below which the components' degrees of freedom are one number
 SADDLE = (
     "The information of the variance parameters is not positive definite: degrees of freedom leave out directions in "
@@ -22,9 +21,9 @@ class Satterthwaite(MomentTests):
 
     def __init__(self, likelihood, at):
         everything = information(likelihood, at, np.zeros(at.theta.size, dtype=bool))
-        levels = np.concatenate([np.full(shape.entries[0].size, shape.n_levels) for shape in likelihood.map.shapes])
-        floor = np.append(TINY * levels / likelihood.theta_scale**2, 0.0)
-        self.spread, smallest = pseudo_inverse(everything, floor, FLAT)
+        ratios = variance_ratios(likelihood.cross, likelihood.map.unpack(at.theta))
+        alone = likelihood.cross.nobs / likelihood.theta_scale**2 / (1.0 + ratios)  # order of it with no other columns
+        self.spread, smallest = pseudo_inverse(everything, np.append(alone * rounding(ratios), 0.0) / FLAT, FLAT)
         if smallest < -FLAT:
             self.notes = (SADDLE,)
         reduced = Reduced(likelihood, at)

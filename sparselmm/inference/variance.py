@@ -11,6 +11,8 @@ import numpy as np
 from ..boundary import SINGULAR, column_scale
 from ..covariance import correlation, cov_re
 
+ROUNDING = 1e-13  # relative error of the information, which large ratios of variances multiply
+FEWEST, MOST = 1e-11, 1e-3  # its limits
 SMALLEST_EIGENVALUE = 1e-7  # of the scaled information: below it the difference's rounding decides, not the data
 
 
@@ -149,3 +151,17 @@ def pseudo_inverse(matrix, floor, flat) -> tuple[np.ndarray, float]:
     kept = eigenvalues > flat
     root = Q[:, kept] / np.sqrt(eigenvalues[kept]) / units[:, None]
     return root @ root.T, float(eigenvalues[0])
+
+
+def variance_ratios(cross, factors) -> np.ndarray:
+    """Return the variance of the level sums of the column of every entry of θ over that of its residuals, (m,)."""
+    ratios = []
+    for k, (factor, shape) in enumerate(zip(factors, cross.shapes, strict=True)):
+        squares = cross.nobs / shape.n_levels * cross.column_scale(k) ** 2
+        ratios.append((np.square(factor).sum(axis=1) * squares)[shape.entries[0]])
+    return np.concatenate(ratios)
+
+
+def rounding(ratios) -> np.ndarray:
+    """Return the share of the information on a parameter alone that is no more than rounding, (m,)."""
+    return np.clip(ROUNDING * (1.0 + ratios), FEWEST, MOST)

@@ -68,10 +68,11 @@ def relative_gradients(gradients, H) -> np.ndarray:
 def wald(rows, covariance, difference):
     """Return the Wald statistic d'(LCL')⁻d and the rank of LCL', whatever the units of the rows of L.
 
-    Undefined hypotheses (NaN) give NaN and rank 0. Those that no β can satisfy raise a ValueError.
+    Undefined hypotheses (NaN), and those whose covariance is not positive semidefinite, as Kenward and Roger's need not
+    be, give NaN and rank 0. Those that no β can satisfy raise a ValueError.
     """
     V = rows @ covariance @ rows.T
-    if not (np.isfinite(V).all() and np.isfinite(difference).all()):
+    if not (np.isfinite(V).all() and np.isfinite(difference).all() and (np.diag(V) >= 0).all()):
         return np.nan, 0
     sd = np.sqrt(np.diag(V))
     empty = sd == 0
@@ -81,6 +82,8 @@ def wald(rows, covariance, difference):
         return np.nan, 0
     sd, difference = sd[~empty], difference[~empty]
     values, Q = np.linalg.eigh(V[np.ix_(~empty, ~empty)] / np.outer(sd, sd))
+    if values[0] < -DEPENDENT * values[-1]:
+        return np.nan, 0
     kept = values > DEPENDENT * values[-1]
     z = Q.T @ (difference / sd)
     if np.abs(z[~kept]).max(initial=0.0) > CONTRADICTION * np.abs(difference / sd).max():

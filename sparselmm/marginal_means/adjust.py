@@ -39,7 +39,7 @@ class Family:
     @cached_property
     def root(self) -> np.ndarray:
         """B of full column rank with BB' the correlation of the estimates."""
-        sd = np.sqrt(np.diag(self.covariance))
+        sd = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
         scaled = self.covariance[np.ix_(sd > 0, sd > 0)] / np.outer(sd[sd > 0], sd[sd > 0])
         values, Q = np.linalg.eigh(scaled)
         kept = values > DEPENDENT * max(len(values), 1)

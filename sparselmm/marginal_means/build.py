@@ -110,13 +110,18 @@ def _names(texts, grid):
     return list(dict.fromkeys(quoted or plain for quoted, plain in NAME.findall(texts)))
 
 
+def _short(value) -> str:
+    """Return a level as text, numbers to six digits."""
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else text(value)
+
+
 def _facts(grid, names, weights, var):
     """Return the sentences on what was averaged, what numbers stand for, and on interactions."""
     facts, others = [], [name for name in grid.axes if name not in names]
     over = [name for name in others if grid.axes[name].size > 1]
     if over:
         facts.append(f"Averaged over {', '.join(over)} with {weights} weights.")
-    at = [f"{name} = {text(grid.axes[name].values[0])}" for name in others if grid.axes[name].size == 1]
+    at = [f"{name} = {_short(grid.axes[name].values[0])}" for name in others if grid.axes[name].size == 1]
     if at:
         facts.append(f"At {', '.join(at)}.")
     if grid.model.offset is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-INESTIMABLE = 1e-7  # share of a dropped column, in columns of length 1, that the kept ones cannot make up
+from ..fixed_terms import INESTIMABLE
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from ..columns import positions
 from ..data import Table, near
 from ..errors import DataError
+from ..fixed_terms import beyond_kept
 from ..formula import formula_terms, lookups, spelled
 from .forms import LinearForms
 
@@ -191,22 +192,7 @@ class ReferenceGrid:
 
     def _forms(self, X, offset):
         """Return the forms of rows of all columns, dropped ones included."""
-        kept = self.model.kept
-        dropped = np.setdiff1d(np.arange(X.shape[1]), kept)
-        beyond = np.zeros((len(X), 0))
-        if dropped.size:
-            beyond = (X[:, dropped] - X[:, kept] @ self._dependence[0]) / self._dependence[1]
-        return LinearForms(X[:, kept], np.full(len(X), offset), beyond)
-
-    @cached_property
-    def _dependence(self):
-        """C with X_dropped = X_kept C, and the root mean squares of the dropped columns."""
-        X, kept = self.model.design.exog, self.model.kept
-        size = np.sqrt(np.mean(X**2, axis=0))
-        size[size == 0] = 1.0
-        dropped = np.setdiff1d(np.arange(X.shape[1]), kept)
-        C = np.linalg.lstsq(X[:, kept] / size[kept], X[:, dropped], rcond=None)[0]
-        return C / size[kept][:, None], size[dropped]
+        return LinearForms(X[:, self.model.kept], np.full(len(X), offset), beyond_kept(self.model, X))
 
 
 def _variables(term, available):

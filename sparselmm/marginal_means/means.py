@@ -265,6 +265,7 @@ class MarginalMeans:
         elif self.scale is not None:
             notes.append(f"Estimates are on the {self.scale.name} scale.")
         notes.append(f"Degrees of freedom: {self.inference.ddf}. Confidence level: {self.level:g}.")
+        notes.extend(self.inference.notes)
         method, n = self._suited(self.adjust), max(rows.size for rows in self._families())
         if method != "none" and n > 1:
             interval = method if method in multiplicity.ONE_STEP else "bonferroni"

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from ..habits import explains
 from ..threads import single_threaded
 
 
 class MarginalMeansMethods:
     """Estimated marginal means and trends."""
 
+    @explains(
+        type="emmeans(...).response()",
+        adjust="emmeans(...).contrasts(adjust=...)",
+        mode="ddf=",
+        lmer_df="ddf=",
+        contr="emmeans(...).contrasts(...)",
+    )
     @single_threaded
     def emmeans(
         self,

@@ -135,7 +135,8 @@ class Held:
 
     def __init__(self, likelihood, free):
         self.likelihood, self.free = likelihood, free
-        self.map, self.engine, self.evaluate = likelihood.map, likelihood.engine, likelihood.evaluate
+        self.cross, self.map = likelihood.cross, likelihood.map
+        self.engine, self.evaluate = likelihood.engine, likelihood.evaluate
 
     def derivatives(self, at) -> Derivatives:
         """Return the derivatives, none in what is held; a term that is held in part does not leave the boundary."""

@@ -126,7 +126,8 @@ def profile_of(fit, profile, which, z):
 def of_parameter(table, label):
     """Return the rows of a parameter."""
     pairs = zip(table["group"], table["term"], strict=True)
-    return table[[parameter_name(group if isinstance(group, str) else None, term) == label for group, term in pairs]]
+    same = [parameter_name(group if isinstance(group, str) else None, term) == label for group, term in pairs]
+    return table[np.array(same, dtype=bool)]
 
 
 def _smooth(value, zeta):

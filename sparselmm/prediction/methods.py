@@ -7,12 +7,21 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from ..habits import explains
 from ..labels import frozen, labelled
 
 
 class PredictionMethods:
     """Predictions."""
 
+    @explains(
+        allow_new_levels="new_levels='zero'",
+        re_form="random=False, True or the names of terms",
+        newdata="new=",
+        exog="new=",
+        alpha="level=",
+        type="interval='mean' or 'prediction'",
+    )
     def predict(
         self,
         new=None,

@@ -8,6 +8,7 @@ import pandas as pd
 from ..caller import warn
 from ..data import read_table
 from ..errors import DataError, DataWarning
+from ..fixed_terms import INESTIMABLE, beyond_kept
 from .rows import Part, Rows
 
 SHOWN = 5  # labels named in an error
@@ -27,6 +28,14 @@ def new_rows(model, new, included, fresh=(), new_levels="raise", offset=None) ->
             values[missing] = np.nan
             _check_unseen(model.terms[k], pd.unique(labels[unknown & ~missing]), new_levels)
         parts[k] = Part(codes, values)
+    unknown = (np.abs(beyond_kept(model, exog)) > INESTIMABLE).any(axis=1)
+    if unknown.any():
+        warn(
+            f"{unknown.sum()} rows have combinations of predictors whose mean the data of the fit do not determine "
+            f"(the fixed effects {', '.join(model.dropped)} were dropped): they are predicted as NaN.",
+            DataWarning,
+        )
+        exog[unknown] = np.nan
     columns = {k: spec.random[k][0].build(_read(new, spec.random[k][0].variables)) for k in fresh}
     return Rows(exog[:, model.kept], offset, parts, columns, index)
 

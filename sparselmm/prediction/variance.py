@@ -10,6 +10,8 @@ from ..inference.quadratic import ConditionalCovariance
 from ..threads import single_threaded
 from .rows import Part, Rows
 
+ROWS = 64  # solved for at a time
+
 
 @single_threaded
 def relative_variance(K, rows) -> np.ndarray:
@@ -28,13 +30,28 @@ def relative_variance(K, rows) -> np.ndarray:
     priors = [cov_re(factor) for factor in map_.unpack(K.at.theta)]
     n = len(rows.exog)
     Z = sp.hstack([_known(rows.parts.get(k), n, shape) for k, shape in enumerate(map_.shapes)], format="csr")
-    variance = K.prediction_variances(rows.exog, Z)
+    variance = _variances(K, rows.exog, Z)
     for k, part in rows.parts.items():
         if part.matrix is None and (part.codes < 0).any():
             variance += np.where(part.codes < 0, _quadratic(part.values, priors[k]), 0.0)
     for k, values in rows.fresh.items():
         variance += _quadratic(values, priors[k])
     return variance
+
+
+def _variances(K, X, Z) -> np.ndarray:
+    """Return the variance of x'β̂ + z'(b̂ - b) over σ², (n,): of few rows an iterative engine solves for the rows."""
+    engine = K.likelihood.engine
+    if not engine.slack:
+        return K.prediction_variances(X, Z)
+    engine.check_solves(min(len(X), engine.core_map.n_effects))
+    if len(X) > engine.core_map.n_effects:
+        return K.prediction_variances(X, Z)
+    variances = np.einsum("ij,ij->i", *2 * [K.reduced(X, Z)])
+    for start in range(0, len(X), ROWS):
+        part = Z[start : start + ROWS].toarray()
+        variances[start : start + ROWS] += np.einsum("ij,ji->i", part, K.dot(part.T))
+    return variances
 
 
 def coefficient_variances(fit, k) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from ..errors import EngineError
+
 
 class ProfileMethods:
     """Profile likelihood and intervals."""
@@ -26,6 +28,11 @@ class ProfileMethods:
         -------
         Profile
 
+        Raises
+        ------
+        EngineError
+            If the fit is by "pcg", whose deviance is an estimate.
+
         Warns
         -----
         ConvergenceWarning
@@ -46,6 +53,11 @@ class ProfileMethods:
         """
         from .profile import Profile
 
+        if self._engine == "pcg":
+            raise EngineError(
+                "Profiles follow the deviance, which engine='pcg' only estimates. Fit with engine='cholmod', or take "
+                "conf_int(method='bootstrap')."
+            )
         return Profile(self._ml_fit, which, level)
 
     @cached_property

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from ..habits import alpha_of
 from ..labels import labelled
 from ..threads import single_threaded
 from .parameters import Tracer, natural, parameters, select
@@ -60,8 +61,8 @@ class Profile:
             tables.append(pd.concat([table, others], axis=1))
         return _stacked(tables, ["value", "zeta", "deviance", *names])
 
-    def conf_int(self, alpha=0.05) -> pd.DataFrame:
-        """Return profile-likelihood intervals of level 1 - alpha: columns lower and upper.
+    def conf_int(self, alpha=0.05, *, level=None) -> pd.DataFrame:
+        """Return profile-likelihood intervals of level 1 - alpha, or of the level given: columns lower and upper.
 
         A limit is the boundary (a standard deviation of 0, a correlation of ±1) where the curve does not reach the
         level before it, and NaN where the curve could not be followed or the parameter is not defined.
@@ -71,8 +72,7 @@ class Profile:
         ValueError
             If the curves do not go as far as that.
         """
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
+        alpha = alpha_of(alpha, level)
         if 1.0 - alpha > self.level + 1e-12:
             raise ValueError(
                 f"alpha={alpha} needs curves up to {1.0 - alpha:g}; these go to {self.level:g}. Profile with "

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from ..errors import DataError, EngineError
+from ..habits import alpha_of
 from ..labels import variance_names
 from .parallel import Progress, run
 from .refits import estimate, standard_deviations
@@ -70,12 +71,13 @@ class Bootstrap:
         """How many replicates have no value, (s,): failures and undefined correlations; the rest is used."""
         return self.replicates.isna().sum()
 
-    def conf_int(self, alpha=0.05, kind="percentile") -> pd.DataFrame:
+    def conf_int(self, alpha=0.05, kind="percentile", *, level=None) -> pd.DataFrame:
         """Return intervals of level 1 - alpha, (s, 2): columns lower and upper.
 
         Parameters
         ----------
-        alpha : float
+        alpha, level : float
+            Either of them; `level` is 1 - alpha.
         kind : {"percentile", "basic", "normal", "shortest"}
             Quantiles of the replicates; the same reflected at the estimate; the estimate less the bias and plus or
             minus normal quantiles of the standard error; the shortest interval that holds that share of the replicates.
@@ -86,8 +88,7 @@ class Bootstrap:
         """
         if kind not in INTERVALS:
             raise ValueError(f"kind must be one of {INTERVALS}, not {kind!r}.")
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"alpha={alpha} is not between 0 and 1; alpha=0.05 gives 95 % intervals.")
+        alpha = alpha_of(alpha, level)
         if kind == "normal":
             margin = -ndtri(alpha / 2.0) * self.bse
             centre = self.estimate - self.bias
@@ -224,7 +225,7 @@ def _resampled(fit, sampler, statistic, names, drawn):
         model = sampler.model_of(drawn)
         if model.dropped:
             raise DataError(f"The fixed effects {', '.join(model.dropped)} are not estimable from the drawn clusters.")
-        return model.fit(reml=fit.reml, start=fit.theta)
+        return model.fit(reml=fit.reml, start=fit.theta, engine=fit._engine)
 
     return _guarded(refit, statistic or partial(estimates, names=names), names)
 

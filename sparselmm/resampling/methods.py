@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
+from ..habits import explains
 from ..threads import single_threaded
 
 
 class ResamplingMethods:
     """Simulation, refits and the bootstrap."""
 
+    @explains(nsim="n=", seed="rng=", use_u="random='conditional'", re_form="random='new' or 'conditional'")
     def simulate(self, n=1, rng=None, random="new"):
         """Return responses drawn from the fitted model, (n_obs, n): a column each, rows labelled as the data.
 
@@ -96,6 +96,7 @@ class ResamplingMethods:
 
         return refit_many(self, Y)
 
+    @explains(nsim="n=", seed="rng=", method="kind=", type="kind=", FUN="statistic=", ncpus="n_jobs=")
     @single_threaded
     def bootstrap(self, n=1000, kind="parametric", statistic=None, *, cluster=None, rng=None, n_jobs=1, progress=False):
         """Return the bootstrap distribution of the estimates.
@@ -148,7 +149,9 @@ class ResamplingMethods:
 
         return bootstrap(self, n, kind, statistic, cluster, rng, n_jobs, progress)
 
-    @cached_property
+    @property
     def _refit_engine(self):
-        """An engine for other responses; the fit's own keeps its factor."""
-        return self.model.likelihood(self.reml).engine
+        """An engine for other responses; the fit's own keeps its factor. Another one in every thread."""
+        if not hasattr(self._own, "refit_engine"):
+            self._own.refit_engine = self._same_likelihood().engine
+        return self._own.refit_engine

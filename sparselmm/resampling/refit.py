@@ -6,8 +6,9 @@ from copy import copy
 from dataclasses import replace
 
 from ..caller import warn
-from ..errors import ConvergenceWarning, DataError
+from ..errors import ConvergenceWarning, DataError, EngineError
 from ..likelihood import ProfiledLikelihood
+from ..montecarlo import monte_carlo
 from ..optimize import minimize
 from ..start import moment_start
 from .responses import check_varies, response_array
@@ -28,10 +29,12 @@ def refit(fit, y):
         model.design = replace(model.design, endog=y)
     likelihood = ProfiledLikelihood(model.cross, fit.reml, fit._refit_engine)
     record, evaluation = best_fit(likelihood, fit.theta, moment_start(model.cross))
+    if likelihood.engine.slack:
+        record = replace(record, monte_carlo=monte_carlo(likelihood, evaluation))
     if not record.converged:
         warn(record.message, ConvergenceWarning)
     result = type(fit)(model, likelihood, record, evaluation)
-    vars(result).pop("likelihood")  # the engine goes on to other responses: the result makes its own when it needs one
+    del result._own.likelihood  # the engine goes on to other responses: the result makes its own when it needs one
     return result
 
 
@@ -45,5 +48,5 @@ def _deviance(likelihood, theta):
     """Return the deviance at θ, infinite where it cannot be computed."""
     try:
         return likelihood.evaluate(theta).deviance
-    except DataError:
+    except (DataError, EngineError):
         return float("inf")

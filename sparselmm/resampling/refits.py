@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from ..errors import DataError
+from ..errors import DataError, EngineError
 from ..labels import variance_labels, variance_names
 from ..likelihood import ProfiledLikelihood
 from ..optimize import minimize
@@ -60,7 +60,7 @@ def estimate(fit, responses) -> Estimates:
                 record, at = minimize(one, points.theta[i], scale)
             else:
                 record, at = best_fit(one, fit.theta, starts[i])
-        except DataError as error:
+        except (DataError, EngineError) as error:
             failures[int(i)] = str(error)
             for array in points.arrays():
                 array[i] = np.nan

@@ -1,0 +1,69 @@
+"""Compiled loops on all threads (numba), for processes that fork and callers that are threads themselves.
+
+OpenMP kills a forked process that enters its threads after the parent did, and numba's own pool of threads takes one
+caller at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache, wraps
+from threading import Lock
+from types import FunctionType
+
+from numba import njit
+
+OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
+
+
+class _Threads:
+    """Whether numba's threads ran in this process or, before the fork, in its parent."""
+
+    def __init__(self):
+        self.lock, self.ran, self.forked = Lock(), False, False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
+
+    def _fork(self):
+        self.lock, self.forked = Lock(), self.ran
+
+
+_threads = _Threads()
+
+
+def on_all_threads(**options):
+    """Return a decorator that compiles a function whose loops run on all threads, on one where the process was forked.
+
+    Parameters
+    ----------
+    **options
+        Of numba, besides OPTIONS.
+    """
+
+    def decorate(function):
+        compiled = njit(**OPTIONS, **options)(function)
+
+        @wraps(function)
+        def call(*arguments):
+            if _threads.forked:
+                return _on_one_thread(function)(*arguments)
+            with _threads.lock:
+                _threads.ran = True
+                return compiled(*arguments)
+
+        return call
+
+    return decorate
+
+
+@cache
+def _on_one_thread(function):
+    """Return the function compiled without threads, and so what it calls."""
+    names = {
+        name: _on_one_thread(value.py_func)
+        for name, value in function.__globals__.items()
+        if name in function.__code__.co_names and getattr(value, "targetoptions", {}).get("parallel")
+    }
+    twin = FunctionType(function.__code__, function.__globals__ | names, function.__name__)
+    twin.__qualname__ = f"{function.__qualname__}_on_one_thread"  # numba keeps compiled code under this name
+    return njit(**OPTIONS)(twin)

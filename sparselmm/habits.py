@@ -1,0 +1,101 @@
+"""What users of lme4 and statsmodels type by habit, and what it is called here: the remedy in the error."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from functools import wraps
+from numbers import Real
+
+RESULTS = {
+    "ranef": "random_effects",
+    "fixef": "params",
+    "VarCorr": "vcomp, or cov_re for covariances",
+    "varcorr": "vcomp, or cov_re for covariances",
+    "confint": "conf_int()",
+    "vcov": "cov_params()",
+    "coef": "params for the fixed effects, coefficients for those of every level",
+    "fitted": "fittedvalues",
+    "logLik": "llf",
+    "loglik": "llf",
+    "loglike": "llf",
+    "AIC": "aic",
+    "BIC": "bic",
+    "REMLcrit": "deviance",
+    "nlevels": "model.groups",
+    "ngrps": "model.groups",
+    "formula": "model.formula",
+    "isSingular": "singular",
+    "getME": "theta, model.Z, model.exog, ...",
+    "get_prediction": "predict(interval='mean') or predict(interval='prediction')",
+    "prediction": "predict(interval='prediction')",
+    "wald_test_terms": "anova()",
+    "test": "t_test(), wald_test() or anova()",
+    "lrtest": "sparselmm.compare(fit, other)",
+    "compare_lr_test": "sparselmm.compare(fit, other)",
+    "compare": "sparselmm.compare(fit, other)",
+    "save": "pickle.dump(fit, file)",
+    "update": "sparselmm.lmer() with the new formula",
+    "plot_diagnostics": "plot()",
+    "hatvalues": "leverage()",
+    "rePCA": "re_pca()",
+    "contrast": "t_test(), or emmeans(...).contrasts()",
+    "df_residual": "df_resid",
+}
+PACKAGE = {
+    "glmer": "a package for generalised models: the errors here are Gaussian",
+    "anova": "fit.anova(), or compare(fit, other)",
+    "emmeans": "fit.emmeans(...)",
+    "ranef": "fit.random_effects",
+    "fixef": "fit.params",
+    "VarCorr": "fit.vcomp",
+    "confint": "fit.conf_int()",
+    "ranova": "fit.ranova()",
+    "bootMer": "fit.bootstrap()",
+    "simulate": "fit.simulate()",
+}
+
+
+def alpha_of(alpha, level) -> float:
+    """Return one minus the level of intervals, given either (statsmodels' word) or as the level itself.
+
+    Raises
+    ------
+    ValueError
+        If that is no number between 0 and 1.
+    """
+    given, name = (alpha, "alpha") if level is None else (level, "level")
+    if not isinstance(given, Real) or not 0.0 < given < 1.0:
+        raise ValueError(
+            f"{name}={given!r} is no number between 0 and 1: alpha=0.05 or level=0.95 gives 95 % intervals."
+        )
+    return float(given if level is None else 1.0 - level)
+
+
+def no_attribute(owner, name, hints, known) -> str:
+    """Return the message of an AttributeError, with what the name is called here or names that are like it."""
+    if name in hints:
+        return f"{owner} has no attribute {name!r}. Use {hints[name]}."
+    near = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")], n=3)
+    return f"{owner} has no attribute {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
+
+
+def explains(**hints):
+    """Return a decorator: keyword arguments that the function does not take raise a TypeError with their remedy."""
+
+    def decorate(function):
+        parameters = inspect.signature(function).parameters
+        known = [name for name in parameters if name != "self"]
+
+        @wraps(function)
+        def wrapper(*args, **options):
+            for name in options:
+                if name not in parameters:
+                    near = difflib.get_close_matches(name, known, n=1)
+                    remedy = hints.get(name) or (f"{near[0]}=" if near else f"one of {', '.join(known)}")
+                    raise TypeError(f"{function.__name__}() has no argument {name!r}. Use {remedy}.")
+            return function(*args, **options)
+
+        return wrapper
+
+    return decorate

@@ -1,0 +1,78 @@
+"""What users of lme4 and statsmodels type by habit ends in an error that says what to type."""
+
+import pickle
+
+import pytest
+
+import sparselmm
+from sparselmm.habits import PACKAGE, RESULTS, explains
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return sparselmm.lmer("Reaction ~ Days + (1 | Subject)", sparselmm.datasets.load("sleepstudy"))
+
+
+def test_names_of_others_are_not_ours(fit):
+    for name in RESULTS:
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'. Use "):
+            getattr(fit, name)
+    for name in PACKAGE:
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'. Use "):
+            getattr(sparselmm, name)
+
+
+def test_what_is_recommended_exists(fit):
+    for remedy in RESULTS.values():
+        name = remedy.replace(",", "(").replace(" ", "(").split("(")[0]
+        owner, _, attribute = name.rpartition(".")
+        owner = {"": fit, "model": fit.model, "sparselmm": sparselmm, "pickle": pickle}[owner]
+        assert hasattr(owner, attribute), remedy
+
+
+def test_misspelt_names_are_guessed(fit):
+    with pytest.raises(AttributeError, match="Did you mean params"):
+        fit.parms  # noqa: B018
+    with pytest.raises(AttributeError, match="Did you mean datasets"):
+        sparselmm.dataset  # noqa: B018
+    assert not hasattr(fit, "__array__")
+
+
+def test_errors_of_properties_are_their_own(fit, monkeypatch):
+    monkeypatch.setattr(type(fit), "bad", property(lambda self: self.model.nothing), raising=False)
+    with pytest.raises(AttributeError, match="'nothing'"):
+        fit.bad  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda fit: sparselmm.lmer("y ~ x + (1 | g)", {}, REML=False), r"lmer\(\) has no argument 'REML'. Use reml="),
+        (lambda fit: fit.predict(allow_new_levels=True), "Use new_levels='zero'"),
+        (lambda fit: fit.predict(intervall="mean"), "Use interval="),
+        (lambda fit: fit.simulate(seed=1), "Use rng="),
+        (lambda fit: fit.bootstrap(nsim=10), "Use n="),
+        (lambda fit: fit.emmeans("Days", type="response"), r"response\(\)"),
+        (lambda fit: fit.wald_test("Days", use_f=False), "ddf='z'"),
+        (lambda fit: fit.simulate(whatever=1), "Use one of n, rng, random"),
+    ],
+)
+def test_arguments_of_others_name_ours(fit, call, message):
+    with pytest.raises(TypeError, match=message):
+        call(fit)
+
+
+def test_level_and_alpha_are_both_taken(fit):
+    for source in (fit, fit.inference(), fit.profile(), fit.bootstrap(20, rng=1)):
+        assert source.conf_int(level=0.9).equals(source.conf_int(0.1))
+    for wrong in ({"alpha": "Days"}, {"level": 95}, {"alpha": 0.0}):
+        with pytest.raises(ValueError, match="no number between 0 and 1"):
+            fit.conf_int(**wrong)
+
+
+def test_positional_arguments_are_left_alone():
+    @explains(b="c=")
+    def function(a, c=1):
+        return a + c
+
+    assert function(1, 2) == function(1, c=2) == 3
