@@ -123,16 +123,22 @@ def test_levels_that_leave_no_residual():
     assert fit.influence("g").scale.isna().to_list() == [True, False]
 
 
-def test_rows_that_the_fit_goes_through_have_no_influence():
-    data = sparselmm.datasets.load("sleepstudy").iloc[:9]
-    fit = LinearMixedModel(data["Reaction"], np.vander(data["Days"], 7), RandomTerm(list("aabbccddd"), name="g")).fit(
-        reml=False
-    )
-    influence = fit.influence()
-    assert influence.scale.shape == (9,)
-    A = np.stack([np.eye(2), np.zeros((2, 2))])
-    solved = deletion._solved(A, np.ones((2, 2, 1)))
-    assert (solved[0] == 1.0).all() and np.isnan(solved[1]).all()
+def test_rows_that_the_fit_goes_through_have_no_influence(monkeypatch):
+    rng = np.random.default_rng(0)
+    model = LinearMixedModel(rng.standard_normal(12), np.ones(12), RandomTerm(np.repeat(np.arange(4), 3), name="g"))
+    fit = model.fit()
+    full, solve = fit.influence(), deletion._solved
+
+    def solved(A, B):
+        A[3] = 0.0  # the covariance of this row's residual
+        return solve(A, B)
+
+    monkeypatch.setattr(deletion, "_solved", solved)
+    table = fit.influence().summary_frame().drop(columns="nobs")
+    row = table.index[table["scale"].isna()]
+    assert row.size == 1 and table.loc[row].isna().all(axis=None)
+    assert "goes through" in fit.influence().note[row[0]]
+    pd.testing.assert_frame_equal(table.drop(row), full.summary_frame().drop(columns="nobs").drop(row))
 
 
 def test_a_factor_left_with_one_level_cannot_be_fitted():

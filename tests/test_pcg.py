@@ -175,7 +175,7 @@ def test_profiles_need_an_exact_deviance(fit):
 
 def test_too_many_solutions_are_an_error(fit, monkeypatch):
     monkeypatch.setattr(pcg, "MOST_SOLVING", 1e4)
-    with pytest.raises(EngineError, match="solutions by conjugate gradients.*engine='cholmod'"):
+    with pytest.raises(EngineError, match=r"solutions by conjugate gradients.*engine='cholmod'"):
         fit.model.fit(engine="pcg").random_effects_sd  # noqa: B018
 
 

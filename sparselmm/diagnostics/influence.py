@@ -15,6 +15,7 @@ from .deletion import Deletion
 from .subset import grouping, on_rows
 
 SHOWN = 12  # columns of the summary that are printed
+SINGULAR = 1e-12  # share of the sum of squares that a level may leave
 SATURATED = "the fit goes through its rows whatever they are"
 DEPENDENT = "the fixed effects cannot be estimated without it"
 
@@ -154,6 +155,10 @@ def _at_theta(fit, codes, size):
     shift, scale, inflation = np.full((size, p), np.nan), np.full(size, np.nan), _empty(size, p)
     N = fit.likelihood.n_effective
     for levels, inner in deletion.batches():
+        C = fit._root @ (np.eye(p) + inner[:, :p, :p]) @ fit._root.T
+        known = fit.scale * N - inner[:, p, p] > SINGULAR * fit.scale * N
+        known &= (np.einsum("rii->ri", C) > 0.0).all(axis=1)
+        levels, inner = levels[known], inner[known]
         shift[levels] = inner[:, :p, p]
         scale[levels] = (fit.scale * N - inner[:, p, p]) / (N - deletion.counts[levels])
         _describe(inflation, levels, np.eye(p) + inner[:, :p, :p], shift[levels], fit._root)

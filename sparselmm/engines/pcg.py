@@ -241,8 +241,8 @@ class PcgEngine:
         if work > MOST_SOLVING:
             raise EngineError(
                 f"Exact variances of random effects need {count:,} solutions by conjugate gradients, {work:.1g} "
-                "operations. Fit with engine='cholmod' if its factor fits, or ask for fewer: predict(new, se=True) with "
-                "some rows."
+                "operations. Fit with engine='cholmod' if its factor fits, or ask for fewer: predict(new, se=True) "
+                "with some rows."
             )
 
     def inverse_blocks(self, k):
