@@ -316,3 +316,12 @@ def test_singular_fits_are_compared():
     small = sparselmm.lmer("Yield ~ 1 + (1 | Batch)", data)
     table = compare(small, sparselmm.lmer("Yield ~ 1 + (1 | Batch) + (1 | h)", data))
     assert "approximate: the fit of m1 is singular itself" in str(table)
+
+
+def test_estimated_deviances_are_said(monkeypatch):
+    monkeypatch.setattr("sparselmm.engines.pcg.FEW", 0)
+    data = sparselmm.datasets.load("Penicillin")
+    formulas = "diameter ~ 1 + (1 | plate)", "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    fits = [sparselmm.lmer(formula, data, engine="pcg") for formula in formulas]
+    table = sparselmm.compare(*fits)
+    assert any("are estimates, with standard deviations" in note for note in table.notes)

@@ -31,10 +31,10 @@ def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
         inference = fit.inference(ddf)
         title = f"Deletion of single terms, {_degrees(inference.ddf)}"
         return TestTable(title, _f_tests(fit, inference, hypotheses), inference.notes)
-    full = fit.model.fit(reml=False, start=fit.theta) if fit.reml else fit
+    full = fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit
     rows = {"<none>": row(full)}
     for name, L in hypotheses.items():
-        reduced = _constrained(fit.model, L).fit(reml=False, start=full.theta)
+        reduced = _constrained(fit.model, L).fit(reml=False, start=full.theta, engine=fit._engine)
         rows[name] = row(reduced, chi_squared(reduced, full, len(L)))
     notes = ["The model was refitted by maximum likelihood."] if fit.reml else []
     return TestTable("Deletion of single terms, likelihood ratio tests", table_of(rows)[0], tuple(notes))

@@ -92,10 +92,16 @@ def compare(*fits, names=None, refit=True) -> TestTable:
                 f"{', '.join(by_reml)} are fits by REML, whose criteria compare only with others by REML and the same "
                 "fixed effects. Leave out refit=False, or fit with reml=False."
             )
-        fits = [fit.model.fit(reml=False, start=fit.theta) if fit.reml else fit for fit in fits]
+        fits = [fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit for fit in fits]
         notes.append(f"Refitted by maximum likelihood: {', '.join(by_reml)}.")
     if reml and np.ptp([fit.model.cross.basis_logdet for fit in fits]) > 1e-8:
         notes.append(CODED)
+    errors = [fit.optimizer.monte_carlo for fit in fits]
+    if any(errors):
+        errors = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
+        notes.append(
+            f"Deviances by engine='pcg' are estimates, with standard deviations {errors}: so is their difference."
+        )
     order = sorted(range(len(fits)), key=lambda i: fits[i].n_parameters)
     rows = {names[order[0]]: row(fits[order[0]])}
     for before, i in pairwise(order):

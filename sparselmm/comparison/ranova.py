@@ -28,7 +28,11 @@ def ranova(fit, reduce_terms=True) -> TestTable:
 def replaced(fit, k, term):
     """Return the fit with another term in the place of term k, or without it if `term` is None."""
     terms = [term if i == k else one for i, one in enumerate(fit.model.terms) if i != k or term is not None]
-    return variant(fit.model, terms=terms).fit(reml=fit.reml) if terms else LinearFit(fit.model, fit.reml)
+    return (
+        variant(fit.model, terms=terms).fit(reml=fit.reml, engine=fit._engine)
+        if terms
+        else LinearFit(fit.model, fit.reml)
+    )
 
 
 def without_columns(term, left_out):

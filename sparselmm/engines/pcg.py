@@ -15,6 +15,7 @@ from ..errors import EngineError
 from . import blocks
 from .conjugate import conjugate_gradients
 from .gram import GramPlan
+from .products import CoreBlocks, Matrix, diagonal_blocks, outer_sums
 from .schur import coupling_pieces
 
 PROBES = 8
@@ -22,7 +23,6 @@ EXACT, ROUGH = 1e-10, 1e-5  # residuals, relative, of solutions for β and u, an
 FEW = 64  # columns of a term up to which none is left to the random probes
 MOST_SOLVING = 1e11  # multiplications of conjugate gradients for many columns (minutes); more are an error
 BLOCK = 64  # columns solved for at a time
-SMALL_PRODUCT = 100_000  # multiplications of a product that threads would not wake up for
 RAISED = 0.03  # relative standard deviation, scaled, that (6) replaces smaller ones by
 
 
@@ -56,13 +56,13 @@ class PcgEngine:
         self._gram = np.ascontiguousarray(cross.diagonal[eliminated])
         pieces = coupling_pieces(cross, eliminated, self._rest)
         plan = GramPlan(cross, self._rest)
-        self.core_map, self._S = plan.map, _Matrix(plan.matrix)
+        self.core_map, self._S = plan.map, Matrix(plan.matrix)
         self._pieces = [
-            _Blocks(p, self._gram.shape[1], s.n_columns) for p, s in zip(pieces, plan.map.shapes, strict=True)
+            CoreBlocks(p, self._gram.shape[1], s.n_columns) for p, s in zip(pieces, plan.map.shapes, strict=True)
         ]
-        self._diagonals = [_diagonal_blocks(cross.diagonal[k]) for k in self._rest]
+        self._diagonals = [diagonal_blocks(cross.diagonal[k]) for k in self._rest]
         B = sp.csr_array(sp.hstack(pieces))
-        self._B, self._Bt = _Matrix(B), _Matrix(sp.csr_array(B.T))
+        self._B, self._Bt = Matrix(B), Matrix(sp.csr_array(B.T))
         self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
         self.rng = np.random.default_rng(rng)
         self.seed = deepcopy(self.rng)
@@ -219,11 +219,11 @@ class PcgEngine:
         samples = [None] * len(self.map.shapes)
         for k, root, part in zip(self._rest, self._roots, self.core_map.effect_slices, strict=True):
             exact = blocks.product(root, root, transpose=True).sum(axis=0)  # Σ_j D_j⁻¹
-            samples[k] = exact + _outer_sums(difference[part], plain[part], len(root), modes)
+            samples[k] = exact + outer_sums(difference[part], plain[part], len(root), modes)
         levels = len(self._gram)
         left, right = self._coupled(difference), self._coupled(plain)
         exact = self._inverse.sum(axis=0) + self._first_control()
-        samples[self.eliminated] = exact + _outer_sums(left, right, levels, modes)
+        samples[self.eliminated] = exact + outer_sums(left, right, levels, modes)
         return samples
 
     def _first_control(self):
@@ -308,66 +308,3 @@ class PcgEngine:
         inverses = [np.linalg.pinv(factor) for factor in self.factors]
         parts = [-2.0 * inverse.T @ T for inverse, T in zip(inverses, traces, strict=True)]
         return np.array([self.map.pack([part[t] for part in parts]) for t in range(self.probes)])
-
-
-class _Matrix:
-    """A sparse matrix that multiplies blocks of vectors, on all threads if it is large."""
-
-    def __init__(self, matrix):
-        from .spmm import csr_dot
-
-        matrix = sp.csr_array(matrix)
-        self._dot, self.shape, self.nnz = csr_dot, matrix.shape, matrix.nnz
-        self._matrix = matrix
-
-    def __matmul__(self, V):
-        if self.nnz * V.shape[1] < SMALL_PRODUCT:
-            return self._matrix @ V
-        out = np.empty((self.shape[0], V.shape[1]))
-        self._dot(self._matrix.indptr, self._matrix.indices, self._matrix.data, np.ascontiguousarray(V), out)
-        return out
-
-
-class _Blocks:
-    """B of one core term as blocks (e, c, d): entry e couples level `row` of the first term to level `column`."""
-
-    def __init__(self, piece, c, d):
-        block = sp.csr_array(piece).tobsr((c, d))
-        self.data = block.data
-        self.row = np.repeat(np.arange(block.indptr.size - 1, dtype=np.int32), np.diff(block.indptr))
-        self.column, self.levels = block.indices, piece.shape[1] // d
-
-    def sandwich(self, H):
-        """Return Σ_i B_ij'H_iB_ij for every level j of the core term, (levels, d, d)."""
-        d = self.data.shape[2]
-        out = np.empty((self.levels, d, d))
-        half = np.matmul(H[self.row], self.data) if d > 1 or H.shape[1] > 1 else None
-        for a in range(d):
-            for b in range(a + 1):
-                if half is None:
-                    values = H[self.row, 0, 0] * self.data[:, 0, 0] ** 2
-                else:
-                    values = np.einsum("ec,ec->e", self.data[:, :, a], half[:, :, b])
-                out[:, a, b] = out[:, b, a] = np.bincount(self.column, values, minlength=self.levels)
-        return out
-
-    def trace(self, outer, half):
-        """Return Σ_e O B_e (h'h) B_e'O', O the block of the row and h that of the column, (c, c)."""
-        if self.data.shape[1:] == (1, 1):
-            scaled = outer[self.row, 0, 0] * self.data[:, 0, 0] * half[self.column, 0, 0]
-            return np.array([[scaled @ scaled]])
-        scaled = np.matmul(np.matmul(outer[self.row], self.data), half[self.column].transpose(0, 2, 1))
-        return np.einsum("ead,ebd->ab", scaled, scaled)
-
-
-def _diagonal_blocks(block):
-    """Return the diagonal blocks (l, c, c) of Z_k'WZ_k; a user-supplied Z has one column a level."""
-    return block.diagonal()[:, None, None] if sp.issparse(block) else block
-
-
-def _outer_sums(left, right, levels, modes):
-    """Return Σ_j (l_jr_j' + r_jl_j')/2 of every random probe plus the sum over the modes, (t, c, c)."""
-    left, right = (values.reshape(levels, -1, values.shape[1]) for values in (left, right))
-    products = np.einsum("jat,jbt->tab", left, right)
-    products = 0.5 * (products + products.transpose(0, 2, 1))
-    return products[modes:] + products[:modes].sum(axis=0)

@@ -243,7 +243,7 @@ def infer(fit, name, rng=None) -> Inference:
     """Return the Inference of a fit by a method of METHODS."""
     notes = []
     if name == "kenward-roger" and not fit.reml:
-        fit = fit.model.fit(reml=True, start=fit.theta)
+        fit = fit.model.fit(reml=True, start=fit.theta, engine=fit._engine)
         notes.append("The fit is by maximum likelihood; estimates and tests are those of its REML refit.")
     if fit.optimizer.flat_terms:
         notes.append(UNKNOWN.format(", ".join(fit.optimizer.flat_terms)))

@@ -88,7 +88,7 @@ def _over_grid(fit, grid, forms, kind, specs, by, weights, ddf, level, var=None)
 def _read(specs, grid):
     """Return the factors of specs, and those after its bar."""
     if not isinstance(specs, str):
-        return list(dict.fromkeys(specs)), []
+        return list(dict.fromkeys(specs or [])), []
     if specs in grid.axes:
         return [specs], []
     left, tilde, right = specs.rpartition("~")
