@@ -179,6 +179,8 @@ def _notes(fit):
         notes.append(f"Not converged. {fit.optimizer.message}")
     elif fit.optimizer.flat_terms:
         notes.append(fit.optimizer.message)
+    if fit.optimizer.monte_carlo is not None:
+        notes.append(str(fit.optimizer.monte_carlo))
     for k, (name, cov) in enumerate(fit.cov_re.items()):
         if name in fit.singular_terms:
             zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))

@@ -100,6 +100,7 @@ def test_fits_reach_the_exact_optimum_within_their_error(slopes, reml, agree):
     np.testing.assert_allclose(fit.params, exact.params, atol=0.02 * exact.bse.max())
     assert fit.deviance == pytest.approx(exact.deviance, abs=4 * errors.deviance)
     assert "Monte-Carlo error" in str(fit.optimizer)
+    assert "random probes: the variance parameters have a Monte-Carlo error" in " ".join(str(fit.summary()).split())
 
 
 def test_given_rng_the_fit_is_the_same():
