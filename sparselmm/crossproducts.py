@@ -73,10 +73,11 @@ class CrossProducts:
             kept, basis = full_rank_basis(X, weights)
             if len(kept) < X.shape[1]:
                 raise DataError("The fixed-effects columns are linearly dependent.")
-        pilot = X @ basis
-        Xw = pilot if weights is None else pilot * weights[:, None]
-        center = np.linalg.solve(Xw.T @ pilot, Xw.T @ y) if X.shape[1] else np.zeros(0)
-        return cls.from_chunk(y, X, terms, weights, basis, center)
+        X = X @ basis
+        XX = _gram(X, weights)
+        Xw = X if weights is None else X * weights[:, None]
+        center = np.linalg.solve(XX, Xw.T @ y) if X.shape[1] else np.zeros(0)
+        return cls._sums(y, X, XX, terms, weights, basis, center)
 
     @classmethod
     def from_chunk(cls, y, X, terms, weights, basis, center) -> CrossProducts:
@@ -86,7 +87,11 @@ class CrossProducts:
         those of a sample of the rows: they remove the cancellation.
         """
         X = X @ basis
-        XX = (X if weights is None else X * weights[:, None]).T @ X
+        return cls._sums(y, X, _gram(X, weights), terms, weights, basis, center)
+
+    @classmethod
+    def _sums(cls, y, X, XX, terms, weights, basis, center):
+        """Return the cross-products for X (n, p) in the pilot basis and X'WX."""
         y = y - X @ center
         center_left = np.column_stack([X, y])
         weighted = center_left if weights is None else center_left * weights[:, None]
@@ -232,6 +237,17 @@ def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
         kept = np.delete(kept, first)
 
 
+def rounding(response, weights=None):
+    """Return the sum of squared residuals that is rounding for responses (n,) or (n, k): a float or (k,)."""
+    tiny = len(response) * (200 * np.finfo(float).eps * np.abs(response).max(axis=0)) ** 2
+    return tiny if weights is None else tiny * weights.mean()
+
+
+def _gram(X, weights):
+    """Return X'WX."""
+    return (X if weights is None else X * weights[:, None]).T @ X
+
+
 def _inverse_upper(R):
     """Return R⁻¹ of an upper-triangular R, (p, p)."""
     return sla.solve_triangular(R, np.eye(R.shape[0])) if R.size else R
@@ -245,7 +261,7 @@ def _scale_rows(Z, weights):
 def _diagonal_block(term, Z, WZ, weights):
     """Return Z_k'WZ_k: blocks (l, c, c), or sparse for a user-supplied Z."""
     if term.matrix is not None:
-        return _canonical(WZ.T @ Z)
+        return canonical(WZ.T @ Z)
     c, codes, values = term.n_columns, term.codes, term.values
     blocks = np.empty((term.n_levels, c, c))
     weighted = values if weights is None else values * weights[:, None]
@@ -262,11 +278,11 @@ def _cross_block(left, right, WZ_left, Z_right, weights):
         values = left.values[:, 0] * right.values[:, 0]
         values = values if weights is None else values * weights
         pairs = sp.coo_array((values, (left.codes, right.codes)), shape=(left.n_levels, right.n_levels))
-        return _canonical(pairs)
-    return _canonical(WZ_left.T @ Z_right)
+        return canonical(pairs)
+    return canonical(WZ_left.T @ Z_right)
 
 
-def _canonical(matrix):
+def canonical(matrix):
     """Return a CSR array with sorted indices and no duplicates."""
     matrix = sp.csr_array(matrix)
     matrix.sum_duplicates()

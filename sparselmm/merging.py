@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .covariance import TermShape
-from .crossproducts import CrossProducts
+from .crossproducts import CrossProducts, canonical
 from .errors import DataError
 
 FORMAT = 1
@@ -38,7 +38,7 @@ def merged(first, second) -> CrossProducts:
         ZX=both[0].rows(first.ZX) + both[1].rows(second.ZX),
         Zy=both[0].rows(first.Zy) + both[1].rows(second.Zy),
         diagonal=tuple(both[0].diagonal(k) + both[1].diagonal(k) for k in range(len(shapes))),
-        cross={pair: _canonical(both[0].cross(*pair) + both[1].cross(*pair)) for pair in first.cross},
+        cross={pair: canonical(both[0].cross(*pair) + both[1].cross(*pair)) for pair in first.cross},
         shapes=shapes,
         basis=first.basis,
         center=first.center,
@@ -126,13 +126,6 @@ def _union(first, second) -> pd.Index:
             "column to one type."
         )
     return first.union(second, sort=True)
-
-
-def _canonical(matrix):
-    """Return a CSR array with sorted indices and no duplicates."""
-    matrix = sp.csr_array(matrix)
-    matrix.sum_duplicates()
-    return matrix
 
 
 def save(cross, path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .caller import caller_variables, warn
-from .crossproducts import CrossProducts, full_rank_basis
+from .crossproducts import CrossProducts, full_rank_basis, rounding
 from .engines.choose import choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning
 from .fixed_terms import FixedTerm, fixed_terms
@@ -201,8 +201,7 @@ class LinearMixedModel:
         self.weights, self.offset = weights, offset
         response = endog if offset is None else endog - offset
         self.cross = CrossProducts.from_arrays(response, exog, terms, weights, basis)
-        tiny = n * (200 * np.finfo(float).eps * np.abs(response).max()) ** 2
-        if self.cross.yy <= tiny * (1.0 if weights is None else weights.mean()):
+        if self.cross.yy <= rounding(response, weights):
             raise DataError(
                 f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: "
                 "there is no residual variance to estimate."

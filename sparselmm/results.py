@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cached_property
-from threading import local
 
 import numpy as np
 import pandas as pd
@@ -14,7 +12,8 @@ from . import tables
 from .comparison.methods import ComparisonMethods
 from .covariance import cov_re
 from .diagnostics.methods import DiagnosticMethods
-from .habits import RESULTS, alpha_of, no_attribute
+from .fitted import FittedModel
+from .habits import alpha_of
 from .inference.methods import InferenceMethods
 from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
@@ -27,10 +26,9 @@ from .resampling.methods import ResamplingMethods
 from .summary import Summary
 from .threads import single_threaded
 
-STATE = ("model", "reml", "optimizer", "evaluation")
-
 
 class LinearMixedModelResults(
+    FittedModel,
     InferenceMethods,
     ComparisonMethods,
     ProfileMethods,
@@ -59,67 +57,6 @@ class LinearMixedModelResults(
     Bates, Mächler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4, J. Stat. Softw. 67(1).
     """
 
-    def __init__(self, model, likelihood, record, evaluation):
-        vars(self).update(model=model, reml=likelihood.reml, optimizer=record, evaluation=evaluation)
-        self._own.likelihood = likelihood
-
-    def __setattr__(self, name, value):
-        raise AttributeError(f"Results are read-only: {name!r} cannot be set.")
-
-    def __getattr__(self, name):
-        if hasattr(type(self), name):  # a property of that name failed: its own error
-            return object.__getattribute__(self, name)
-        raise AttributeError(no_attribute("A fit", name, RESULTS, dir(type(self))))
-
-    def __getstate__(self):
-        """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
-        return {name: vars(self)[name] for name in STATE}
-
-    @property
-    def _own(self):
-        """What belongs to the thread that asks: an engine holds the factor of one θ at a time."""
-        return vars(self).setdefault("_threads", local())
-
-    @property
-    def likelihood(self):
-        """The profiled likelihood of the model (`ProfiledLikelihood`); another one in every thread."""
-        if not hasattr(self._own, "likelihood"):
-            self._own.likelihood = self._same_likelihood()
-        return self._own.likelihood
-
-    def _same_likelihood(self):
-        """Return the likelihood of the model with an engine as that of the fit, its random probes included."""
-        record = self.optimizer.monte_carlo
-        likelihood = self.model.likelihood(self.reml, self._engine, 0 if record is None else deepcopy(record.rng))
-        if record is not None:
-            likelihood.engine.add_probes(record.probes - likelihood.engine.probes)
-        return likelihood
-
-    @property
-    def _engine(self) -> str:
-        """Name of the engine for further fits of the same kind."""
-        return "auto" if self.optimizer.monte_carlo is None else "pcg"
-
-    def engine_at_optimum(self):
-        """Return the engine, holding the factor of M(θ) at the optimum."""
-        self.likelihood.factorize(self.evaluation.theta)
-        return self.likelihood.engine
-
-    @property
-    def method(self) -> str:
-        """``"REML"`` or ``"ML"``."""
-        return "REML" if self.reml else "ML"
-
-    @property
-    def converged(self) -> bool:
-        """True if the optimum is certified; `optimizer.message` says more."""
-        return self.optimizer.converged
-
-    @property
-    def singular(self) -> bool:
-        """True if a covariance of random effects is singular: a variance of zero or a correlation of ±1."""
-        return self.optimizer.singular
-
     @cached_property
     def singular_terms(self) -> list[str]:
         """Names of the random-effects terms with a singular covariance."""
@@ -145,21 +82,6 @@ class LinearMixedModelResults(
     def deviance(self) -> float:
         """-2 log-likelihood, or the REML criterion."""
         return self.evaluation.deviance
-
-    @property
-    def llf(self) -> float:
-        """Log-likelihood, or the restricted one under REML (lme4's constant: log|X'X| is not removed)."""
-        return -0.5 * self.deviance
-
-    @property
-    def aic(self) -> float:
-        """Deviance plus 2k; under REML comparable only between models with the same fixed effects."""
-        return self.deviance + 2.0 * self.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """Deviance plus k log n; under REML comparable only between models with the same fixed effects."""
-        return self.deviance + self.n_parameters * float(np.log(self.nobs))
 
     @cached_property
     def beta(self) -> np.ndarray:

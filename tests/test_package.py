@@ -9,7 +9,8 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "boundary", "labels", "habits"},
+    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria"},
+    {"fitted"},
     {"covariance", "terms"},
     {"crossproducts"},
     {"engines", "merging"},

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..criteria import InformationCriteria
+
 
 @dataclass(frozen=True, eq=False)
-class LinearFit:
+class LinearFit(InformationCriteria):
     """Likelihood of y = Xβ + ε, ε ~ N(0, σ²W⁻¹), in closed form; the words are those of a mixed model's results.
 
     Attributes
@@ -42,21 +44,6 @@ class LinearFit:
         if self.reml:
             deviance += np.linalg.slogdet(cross.XX)[1] - cross.basis_logdet
         return float(deviance)
-
-    @property
-    def llf(self) -> float:
-        """Log-likelihood, or the restricted one under REML."""
-        return -0.5 * self.deviance
-
-    @property
-    def aic(self) -> float:
-        """Deviance plus 2k."""
-        return self.deviance + 2.0 * self.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """Deviance plus k log n."""
-        return self.deviance + self.n_parameters * float(np.log(self.nobs))
 
 
 def comparable_deviance(fit) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..caller import caller_variables, warn
-from ..crossproducts import CrossProducts, full_rank_basis
+from ..crossproducts import CrossProducts, full_rank_basis, rounding
 from ..errors import DataError
 from ..terms import RandomTerm
 from ..threads import single_threaded
@@ -142,7 +142,7 @@ class GroupedModel:
             names = ", ".join(name for i, name in enumerate(self.exog_names) if i not in kept)
             raise DataError(f"The fixed-effects columns {names} depend linearly on the others. Leave them out.")
         self._cross = CrossProducts.from_arrays(endog, exog, self._terms, basis=basis)
-        if self._cross.yy <= endog.size * (200 * np.finfo(float).eps * np.abs(endog).max()) ** 2:
+        if self._cross.yy <= rounding(endog):
             raise DataError("The response is constant or an exact linear function of the fixed effects.")
         self._current, self._engine = None, "auto"
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..crossproducts import rounding
 from ..errors import DataError
 
 SHOWN = 5  # responses named in an error
@@ -100,9 +101,7 @@ def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
 
 def check_varies(model, Y, yy, names) -> None:
     """Raise a DataError if a response leaves no residual variance: yy (k,) are sums of squared pilot residuals."""
-    largest = np.abs(Y if model.offset is None else Y - model.offset[:, None]).max(axis=0)
-    tiny = model.nobs * (200 * np.finfo(float).eps * largest) ** 2
-    constant = yy <= tiny * (1.0 if model.weights is None else model.weights.mean())
+    constant = yy <= rounding(Y if model.offset is None else Y - model.offset[:, None], model.weights)
     if constant.any():
         raise DataError(
             f"{_named(names, constant)} are constant or an exact linear function of the fixed effects: there is no "

@@ -1,0 +1,76 @@
+"""FittedModel: a model at its optimum, read-only, with an engine for every thread that asks."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from threading import local
+
+from .criteria import InformationCriteria
+from .habits import RESULTS, no_attribute
+
+STATE = ("model", "reml", "optimizer", "evaluation")
+
+
+class FittedModel(InformationCriteria):
+    """What the optimiser left, and the likelihood there; see `LinearMixedModelResults`."""
+
+    def __init__(self, model, likelihood, record, evaluation):
+        vars(self).update(model=model, reml=likelihood.reml, optimizer=record, evaluation=evaluation)
+        self._own.likelihood = likelihood
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"Results are read-only: {name!r} cannot be set.")
+
+    def __getattr__(self, name):
+        if hasattr(type(self), name):  # a property of that name failed: its own error
+            return object.__getattribute__(self, name)
+        raise AttributeError(no_attribute("A fit", name, RESULTS, dir(type(self))))
+
+    def __getstate__(self):
+        """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
+        return {name: vars(self)[name] for name in STATE}
+
+    @property
+    def _own(self):
+        """What belongs to the thread that asks: an engine holds the factor of one θ at a time."""
+        return vars(self).setdefault("_threads", local())
+
+    @property
+    def likelihood(self):
+        """The profiled likelihood of the model (`ProfiledLikelihood`); another one in every thread."""
+        if not hasattr(self._own, "likelihood"):
+            self._own.likelihood = self._same_likelihood()
+        return self._own.likelihood
+
+    def _same_likelihood(self):
+        """Return the likelihood of the model with an engine as that of the fit, its random probes included."""
+        record = self.optimizer.monte_carlo
+        likelihood = self.model.likelihood(self.reml, self._engine, 0 if record is None else deepcopy(record.rng))
+        if record is not None:
+            likelihood.engine.add_probes(record.probes - likelihood.engine.probes)
+        return likelihood
+
+    @property
+    def _engine(self) -> str:
+        """Name of the engine for further fits of the same kind."""
+        return "auto" if self.optimizer.monte_carlo is None else "pcg"
+
+    def engine_at_optimum(self):
+        """Return the engine, holding the factor of M(θ) at the optimum."""
+        self.likelihood.factorize(self.evaluation.theta)
+        return self.likelihood.engine
+
+    @property
+    def method(self) -> str:
+        """``"REML"`` or ``"ML"``."""
+        return "REML" if self.reml else "ML"
+
+    @property
+    def converged(self) -> bool:
+        """True if the optimum is certified; `optimizer.message` says more."""
+        return self.optimizer.converged
+
+    @property
+    def singular(self) -> bool:
+        """True if a covariance of random effects is singular: a variance of zero or a correlation of ±1."""
+        return self.optimizer.singular
