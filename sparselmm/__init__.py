@@ -3,7 +3,7 @@
 from . import datasets
 from .comparison.likelihood_ratio import compare
 from .engine_comparison import compare_engines
-from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FormulaError
+from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FitInterrupted, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
 from .model import LinearMixedModel, lmer
 from .results import LinearMixedModelResults
@@ -17,6 +17,7 @@ __all__ = [
     "DataError",
     "DataWarning",
     "EngineError",
+    "FitInterrupted",
     "FormulaError",
     "LinearMixedModel",
     "LinearMixedModelResults",

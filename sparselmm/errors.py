@@ -19,3 +19,18 @@ class ConvergenceWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """The data were changed before the fit (columns dropped, rows left out)."""
+
+
+class FitInterrupted(KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt
+    """A fit that Ctrl-C stopped: go on with ``stop.model.fit(start=stop.record)``.
+
+    Attributes
+    ----------
+    record : FitRecord
+        What was done, `theta` the best so far.
+    model : LinearMixedModel or None
+    """
+
+    def __init__(self, record, model=None):
+        super().__init__(record.message)
+        self.record, self.model = record, model

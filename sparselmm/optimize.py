@@ -3,105 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .boundary import SINGULAR, column_scale, find_boundary, flat_terms
-from .errors import DataError, EngineError
+from .errors import DataError, EngineError, FitInterrupted
+from .progress import SILENT
+from .record import FitRecord, Step
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
 ROUNDING = 1e-8  # predicted decrease, 1e-4 standard errors, that counts as reached if rounding hides it
 PATIENCE, LIMIT = 6, 60  # evaluations before the exact Hessian is taken if the descent crawls, and in any case
 MAX_EVALUATIONS = 200
-
-
-@dataclass(frozen=True)
-class Step:
-    """One evaluation of the likelihood."""
-
-    theta: np.ndarray
-    deviance: float
-    accepted: bool
-    radius: float
-    gradient_norm: float = np.nan
-
-
-@dataclass(eq=False)
-class FitRecord:
-    """What the optimiser did and how it knows that it is done.
-
-    Attributes
-    ----------
-    theta : ndarray (m,)
-        The optimum, diagonals of λ_k non-negative.
-    deviance : float
-        -2 log-likelihood or REML criterion there.
-    converged : bool
-        True if the certificate holds: small predicted decrease, no direction of negative curvature, and at
-        the boundary no variance whose increase would help.
-    singular : bool
-        True if a λ_k is singular: a variance of zero or a correlation of ±1.
-    flat_terms : list of str
-        Terms whose variances the data do not tell apart.
-    message : str
-        One sentence: why the run stopped, and the remedy if it failed.
-    gradient_norm, predicted_decrease, smallest_eigenvalue, boundary_derivative : float
-        The certificate: gradient norm and smallest Hessian eigenvalue in scaled θ, the decrease a further Newton step
-        promises, and the smallest derivative of the deviance in a variance at zero (NaN if none is at zero).
-    evaluations : int
-        Evaluations of the deviance.
-    seconds : float
-    engine : str
-        Who factored M(θ), and how.
-    monte_carlo : MonteCarlo or None
-        The Monte-Carlo errors, if the engine is a stochastic one.
-    steps : list of Step
-        Every θ that was tried.
-    """
-
-    theta: np.ndarray
-    deviance: float
-    converged: bool
-    singular: bool
-    flat_terms: list[str]
-    message: str
-    gradient_norm: float
-    predicted_decrease: float
-    smallest_eigenvalue: float
-    boundary_derivative: float
-    seconds: float
-    engine: str
-    start: np.ndarray
-    steps: list[Step] = field(repr=False)
-    monte_carlo: object = None
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the deviance."""
-        return len(self.steps)
-
-    def __str__(self) -> str:
-        lines = [
-            "Optimizer: trust-region Newton",
-            f"  engine       {self.engine}",
-            f"  evaluations  {self.evaluations} in {self.seconds:.3g} s",
-            f"  deviance     {self.deviance:.6f}",
-            f"  certificate  predicted decrease {self.predicted_decrease:.1e}, gradient norm {self.gradient_norm:.1e}, "
-            f"smallest eigenvalue {self.smallest_eigenvalue:.2g}",
-            f"  {self.message}",
-            *([] if self.monte_carlo is None else [f"  {self.monte_carlo}"]),
-        ]
-        for number, step in enumerate(self.steps):
-            verdict = "" if step.accepted else "  rejected"
-            lines.append(f"  {number:3d}  deviance {step.deviance:18.8f}  theta {_short(step.theta)}{verdict}")
-        return "\n".join(lines)
-
-
-def _short(theta, most=8):
-    """Return the first entries of θ as text."""
-    text = " ".join(f"{value:.5f}" for value in theta[:most])
-    return f"{text} ..." if theta.size > most else text
 
 
 def trust_region_step(gradient, hessian, radius):
@@ -147,8 +61,9 @@ class Quadratic:
 class Run:
     """Evaluations of one likelihood, recorded; θ is measured in `scale`."""
 
-    def __init__(self, likelihood, scale, tolerance, max_evaluations):
+    def __init__(self, likelihood, scale, tolerance, max_evaluations, progress=SILENT):
         self.likelihood = likelihood
+        self.progress = progress
         self.scale = scale
         self.tolerance = max(tolerance, likelihood.engine.tolerance)
         self.slack = likelihood.engine.slack
@@ -167,6 +82,7 @@ class Run:
             evaluation = None
         deviance = np.inf if evaluation is None else evaluation.deviance
         self.steps.append(Step(theta, deviance, False, radius))
+        self.progress.step(deviance)
         return evaluation
 
     def accept(self):
@@ -189,6 +105,7 @@ class Run:
         hessian = self.likelihood.hessian(at, d) if self.crawls else d.hessian
         gradient = d.gradient * self.scale
         self.steps[-1] = replace(self.steps[-1], gradient_norm=float(np.linalg.norm(gradient)))
+        self.progress.step(at.deviance, self.steps[-1].gradient_norm)
         return Quadratic(gradient, hessian * np.outer(self.scale, self.scale), d.A)
 
     def negligible(self, decrease, deviance) -> bool:
@@ -261,7 +178,9 @@ class Run:
         return None
 
 
-def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS):
+def minimize(
+    likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, progress=SILENT
+) -> tuple[FitRecord, object]:
     """Return the FitRecord and the Evaluation at the minimum of the deviance.
 
     Parameters
@@ -274,21 +193,20 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
     tolerance : float
         Predicted decrease of the deviance at which the run ends.
     max_evaluations : int
+    progress : Progress
+
+    Raises
+    ------
+    FitInterrupted
+        On Ctrl-C, with the record so far.
     """
-    begin = time.perf_counter()
-    run, map_ = Run(likelihood, scale, tolerance, max_evaluations), likelihood.map
-    levels = [shape.n_levels for shape in map_.shapes]
-    at = run.evaluate(np.array(start, dtype=float))
-    while True:
-        at, model = run.descend(at)
-        boundary = find_boundary(map_, at.theta, scale, model.A, levels)
-        escaped = run.escape(at, boundary) if boundary.wants_to_grow else None
-        if escaped is None:
-            break
-        at = escaped
-    snapped = run.snap(at) if not np.isnan(boundary.value) else None
-    if snapped is not None:
-        at, model = run.descend(snapped)
+    begin, start = time.perf_counter(), np.array(start, dtype=float)
+    run = Run(likelihood, scale, tolerance, max_evaluations, progress)
+    try:
+        at, model, boundary = _optimum(run, start)
+    except KeyboardInterrupt:
+        raise FitInterrupted(_interrupted(run, start, time.perf_counter() - begin)) from None
+    map_ = likelihood.map
     s = trust_region_step(model.gradient, model.hessian, 1.0)
     predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
     flat = flat_terms(map_, at.theta / scale, model.hessian, likelihood.cross.nobs)
@@ -306,10 +224,50 @@ def minimize(likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_
         boundary_derivative=boundary.value,
         seconds=time.perf_counter() - begin,
         engine=likelihood.engine.description,
-        start=np.array(start, dtype=float),
+        start=start,
         steps=run.steps,
     )
     return record, at
+
+
+def _optimum(run, start):
+    """Return the Evaluation where descents from `start` end, its quadratic model and the state of the boundary."""
+    map_, scale = run.likelihood.map, run.scale
+    levels = [shape.n_levels for shape in map_.shapes]
+    at = run.evaluate(start)
+    while True:
+        at, model = run.descend(at)
+        boundary = find_boundary(map_, at.theta, scale, model.A, levels)
+        escaped = run.escape(at, boundary) if boundary.wants_to_grow else None
+        if escaped is None:
+            break
+        at = escaped
+    snapped = run.snap(at) if not np.isnan(boundary.value) else None
+    if snapped is not None:
+        at, model = run.descend(snapped)
+    return at, model, boundary
+
+
+def _interrupted(run, start, seconds) -> FitRecord:
+    """Return the record of a run that was stopped: the last accepted point, and nothing certified."""
+    accepted = [step for step in run.steps if step.accepted]
+    last = accepted[-1] if accepted else Step(start, np.nan, False, np.nan)
+    return FitRecord(
+        theta=run.likelihood.map.canonical(last.theta),
+        deviance=last.deviance,
+        converged=False,
+        singular=False,
+        flat_terms=[],
+        message=f"Interrupted after {len(run.steps)} evaluations. Go on with model.fit(start=...) from this record.",
+        gradient_norm=last.gradient_norm,
+        predicted_decrease=np.nan,
+        smallest_eigenvalue=np.nan,
+        boundary_derivative=np.nan,
+        seconds=seconds,
+        engine=run.likelihood.engine.description,
+        start=start,
+        steps=run.steps,
+    )
 
 
 def _verdict(converged, run, boundary, flat, at):

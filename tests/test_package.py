@@ -9,7 +9,7 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria"},
+    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria", "progress", "record"},
     {"fitted"},
     {"covariance", "terms"},
     {"crossproducts"},
@@ -18,6 +18,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"start", "likelihood"},
     {"optimize"},
     {"montecarlo"},
+    {"polish"},
     {"formula", "data"},
     {"columns"},
     {"frame"},
@@ -29,6 +30,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"summary"},
     {"results"},
     {"model"},
+    {"streaming"},
     {"mixedlm"},
     {"engine_comparison"},
 ]
