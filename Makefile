@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # one BLAS thread for each test process: see sparselmm/threads.py
 TEST_ENV := OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test system setup reference benchmarks docs clean
+.PHONY: demo test system setup reference benchmarks docs site clean
 
 demo: setup
 	$(BIN)/python docs/demo.py
@@ -39,10 +39,13 @@ REFERENCES := make_reference ddf comparison profile resampling emmeans predictio
 reference:
 	set -e; for name in $(REFERENCES); do OPENBLAS_NUM_THREADS=1 Rscript tests/reference/$$name.R; done
 
-# Races against the peers, an hour or so; needs R with lme4 and jsonlite. Run them alone
+# Races against the peers, two hours or so; needs R with lme4 and jsonlite. Run them alone
 benchmarks: setup
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python benchmarks/race.py --out docs/benchmarks.json
+	$(BIN)/python benchmarks/scale.py --out docs/scale.json
+	$(BIN)/python benchmarks/accuracy.py --out docs/scale.json
+	$(BIN)/python benchmarks/scale_report.py
 	$(BIN)/python benchmarks/report.py docs/benchmarks.json
 
 # Measures and writes what pages show: dense against sparse (two minutes), the comparisons of the tests, the plots
@@ -50,6 +53,13 @@ docs: setup
 	$(TEST_ENV) $(BIN)/python docs/dense_or_sparse.py
 	$(TEST_ENV) $(BIN)/python docs/validation.py
 	$(TEST_ENV) $(BIN)/python docs/plots.py
+	$(MAKE) site
+
+# The pages as a site in build/site, every example executed (three minutes)
+site: setup
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(TEST_ENV) $(BIN)/python docs/_extensions/examples.py docs/inference/*.md
+	$(TEST_ENV) $(BIN)/sphinx-build -W -n -q --keep-going -E docs build/site
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo.png

@@ -2,11 +2,13 @@
 
 from . import datasets
 from .comparison.likelihood_ratio import compare
+from .crossproducts import CrossProducts
 from .engine_comparison import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FitInterrupted, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
 from .model import LinearMixedModel, lmer
 from .results import LinearMixedModelResults
+from .streaming.public import load_model, update
 from .terms import RandomTerm
 from .versions import show_versions
 
@@ -14,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "CrossProducts",
     "DataError",
     "DataWarning",
     "EngineError",
@@ -30,7 +33,9 @@ __all__ = [
     "compare_engines",
     "datasets",
     "lmer",
+    "load_model",
     "show_versions",
+    "update",
 ]
 
 

@@ -176,6 +176,10 @@ class Columns:
         """True if the only column is the intercept."""
         return self.spec is None and numeric_candidates(self.text) == (None,)
 
+    def categories(self, factor):
+        """Return the categories that a factor of the formula had, None if it is numeric."""
+        return None if self.spec is None else self.spec.encoder_state.get(factor.expr, (None, {}))[1].get("categories")
+
     def _finite(self, values: np.ndarray, table: Table) -> np.ndarray:
         """Return the values; raise if one is not finite."""
         finite = np.isfinite(values)
@@ -192,6 +196,10 @@ class Columns:
             values[:, j] = 1.0 if name is None else Expression(quoted(name), (name,), self.scope).numbers(table)
         return values
 
+    def values(self, table: Table) -> np.ndarray:
+        """Return the values (n, c) of the columns from further complete rows; raise if one is not finite."""
+        return self._finite(self.build(table), table)
+
     def build(self, table: Table) -> np.ndarray:
         """Return the values (n, c) of the columns from new data, NaN in rows with a missing value."""
         if self.spec is None:
@@ -206,7 +214,7 @@ class Columns:
         columns = dict(table.columns)
         scope = replace(self.scope, memory=self.spec.transform_state)
         for factor in self.spec.factors:
-            known = self.spec.encoder_state.get(factor.expr, (None, {}))[1].get("categories")
+            known = self.categories(factor)
             if known is None:
                 continue
             labels = Expression(spelled(factor), self.variables, scope).values(table)

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg as sla
 import scipy.sparse as sp
 
 from .covariance import RelativeFactor, TermShape
 from .errors import DataError
+from .levelsums import cross_block, diagonal_block
+from .merging import merged, tree_sum
+from .rank import full_rank_basis, independent_columns, inverse_upper
+from .storage import load, save
 
-RANK_TOLERANCE = 1e-7  # R's: a column whose part outside the others' span is smaller than this is dependent
-SAFE_PIVOT = 1e-8  # Cholesky pivot (squared relative residual) above which a Gram matrix decides the rank
+SLICE = 1 << 20  # rows whose X is in the pilot basis at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class CrossProducts:
         Per term k the diagonal block of S = Z'WZ: the l_k blocks as ndarray (l_k, c_k, c_k), or a sparse
         (q_k, q_k) array for a user-supplied block of Z.
     cross : dict
-        ``cross[k, l]`` for k < l: the sparse block Z_k'WZ_l.
+        ``cross[k, l]`` for k < l: the block Z_k'WZ_l, a canonical CSR array; of two unweighted intercepts, whose
+        entries are counts of rows, in float32 as long as that is exact.
     shapes : tuple of TermShape
     basis : ndarray (p, p)
         T, upper triangular; columns of the pilot basis are X T.
@@ -73,46 +76,66 @@ class CrossProducts:
             kept, basis = full_rank_basis(X, weights)
             if len(kept) < X.shape[1]:
                 raise DataError("The fixed-effects columns are linearly dependent.")
-        X = X @ basis
-        XX = _gram(X, weights)
-        Xw = X if weights is None else X * weights[:, None]
-        center = np.linalg.solve(XX, Xw.T @ y) if X.shape[1] else np.zeros(0)
-        return cls._sums(y, X, XX, terms, weights, basis, center)
+        rows = _pilot_rows(y, X, weights, basis, np.zeros(basis.shape[1]))
+        gram = sum(WV.T @ V for _, V, WV in rows)
+        return cls._sums(y, X, terms, weights, basis, np.linalg.solve(gram[:-1, :-1], gram[:-1, -1]))
 
     @classmethod
     def from_chunk(cls, y, X, terms, weights, basis, center) -> CrossProducts:
         """Return the cross-products of some rows in a given basis T, with the response y - XTc of a given center c.
 
-        A sum of those of all chunks, `settled`, is what `from_arrays` returns for all rows. Basis and center are best
-        those of a sample of the rows: they remove the cancellation.
+        The `sum` of those of all chunks, settled, is what `from_arrays` returns for all rows.
+
+        Parameters
+        ----------
+        y, X : ndarray (n,), ndarray (n, p)
+        terms : sequence of RandomTerm
+            With the levels of these rows; chunks may have different ones.
+        weights : ndarray (n,) or None
+        basis : ndarray (p, p)
+            T, invertible and upper triangular; best that of a sample of all rows (see `full_rank_basis`), which keeps
+            rounding small.
+        center : ndarray (p,)
+            c, best of the fit to a sample.
+
+        Raises
+        ------
+        DataError
+            If a value is not finite or a weight not positive.
         """
-        X = X @ basis
-        return cls._sums(y, X, _gram(X, weights), terms, weights, basis, center)
+        if weights is not None and not (weights > 0).all():
+            raise DataError(
+                f"{(~(weights > 0)).sum()} weights are not positive. Drop those rows or correct the weights."
+            )
+        with np.errstate(invalid="ignore", over="ignore"):  # sums that are not finite are named below
+            cross = cls._sums(y, X, terms, weights, basis, center)
+        if not (np.isfinite(cross.XX).all() and np.isfinite(cross.Xy).all() and np.isfinite(cross.yy)):
+            raise DataError("The response, X or the weights hold missing, infinite or too large values.")
+        return cross
 
     @classmethod
-    def _sums(cls, y, X, XX, terms, weights, basis, center):
-        """Return the cross-products for X (n, p) in the pilot basis and X'WX."""
-        y = y - X @ center
-        center_left = np.column_stack([X, y])
-        weighted = center_left if weights is None else center_left * weights[:, None]
-        blocks = [term.Z for term in terms]
-        ZXy = np.vstack([Z.T @ weighted for Z in blocks])
-        scaled = blocks if weights is None else [_scale_rows(Z, weights) for Z in blocks]
-        count = range(len(terms))
+    def _sums(cls, y, X, terms, weights, basis, center):
+        """Return the cross-products in the pilot basis around the center."""
+        p = basis.shape[1]
+        gram, ZV = np.zeros((p + 1, p + 1)), [np.zeros((term.n_effects, p + 1)) for term in terms]
+        for rows, V, WV in _pilot_rows(y, X, weights, basis, center):
+            gram += WV.T @ V
+            for term, sums in zip(terms, ZV, strict=True):
+                sums += term.rows(rows).T @ WV
+        ZV = np.concatenate(ZV)
         return cls(
             nobs=y.size,
             log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-            XX=XX,
-            Xy=weighted[:, :-1].T @ y,
-            yy=float(weighted[:, -1] @ y),
-            ZX=ZXy[:, :-1],
-            Zy=ZXy[:, -1],
-            diagonal=tuple(_diagonal_block(terms[k], blocks[k], scaled[k], weights) for k in count),
+            XX=gram[:p, :p].copy(),
+            Xy=gram[:p, p].copy(),
+            yy=float(gram[p, p]),
+            ZX=np.ascontiguousarray(ZV[:, :p]),
+            Zy=ZV[:, p].copy(),
+            diagonal=tuple(diagonal_block(term, weights) for term in terms),
             cross={
-                (k, m): _cross_block(terms[k], terms[m], scaled[k], blocks[m], weights)
-                for k in count
-                for m in count
-                if k < m
+                (k, m): cross_block(left, right, weights)
+                for m, right in enumerate(terms)
+                for k, left in enumerate(terms[:m])
             },
             shapes=tuple(TermShape(t.n_levels, t.n_columns, t.structure, t.name) for t in terms),
             basis=basis,
@@ -122,24 +145,70 @@ class CrossProducts:
 
     def __add__(self, other) -> CrossProducts:
         """Return the cross-products of both sets of rows, in the basis of the first; levels are matched by label."""
-        from .merging import merged
-
         return merged(self, other) if isinstance(other, CrossProducts) else NotImplemented
+
+    def __radd__(self, other) -> CrossProducts:
+        """Return these cross-products for 0 + them, from which the built-in sum starts."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    @classmethod
+    def sum(cls, products) -> CrossProducts:
+        """Return the sum of an iterable of cross-products, not settled.
+
+        Unlike the built-in sum it adds sums of like size, so that no number moves more often than the logarithm of
+        their count, and takes the next from the iterable when the former are added: a generator needs memory for the
+        sum and about as much again.
+        """
+        return tree_sum(products)
+
+    def save(self, file) -> None:
+        """Write to a file: a path, which is replaced when all is written, or an open binary file.
+
+        The format is NumPy's .npz without pickle. Labels of levels that are neither numbers, truth values, dates nor
+        texts become texts.
+        """
+        save(self, file)
+
+    @classmethod
+    def load(cls, file) -> CrossProducts:
+        """Return the cross-products that `save` wrote to a path or binary file.
+
+        Raises
+        ------
+        DataError
+            If that is not what the file holds. No code in a file is run.
+        """
+        return cls(**load(file))
 
     def rebased(self, basis, center) -> CrossProducts:
         """Return the same sums in another basis T₁ and around another center c₁: X T₁ and y - X T₁c₁."""
+        if np.array_equal(basis, self.basis) and np.array_equal(center, self.center):
+            return self
         A = np.linalg.solve(self.basis, basis)
         d = self.center - A @ center
         return replace(
             self,
             XX=A.T @ self.XX @ A,
             Xy=A.T @ (self.Xy + self.XX @ d),
-            yy=self.yy + float(d @ (2.0 * self.Xy + self.XX @ d)),
+            yy=max(0.0, self.yy + float(d @ (2.0 * self.Xy + self.XX @ d))),
             ZX=self.ZX @ A,
             Zy=self.Zy + self.ZX @ d,
             basis=basis,
             center=center,
         )
+
+    def settle(self) -> tuple[np.ndarray, CrossProducts]:
+        """Return the indices of independent columns of X and the sums of these, orthonormal, around least squares.
+
+        The leftmost are kept. A column is dependent if its part outside the span of those to its left is smaller than
+        1e-7 of it or, in the pilot basis, than 1e-5 of it (see `independent_columns`).
+        """
+        kept, R = independent_columns(self.XX, self.basis)  # XT = QR
+        A = inverse_upper(R[:, kept])  # Q is the kept columns of XT times A
+        basis = inverse_upper(R @ inverse_upper(self.basis)[:, kept])
+        XX, Xy = A.T @ self.XX[np.ix_(kept, kept)] @ A, A.T @ self.Xy[kept]
+        orthonormal = replace(self, XX=XX, Xy=Xy, ZX=self.ZX[:, kept] @ A, basis=basis, center=R @ self.center)
+        return kept, orthonormal.rebased(basis, orthonormal.center + np.linalg.solve(XX, Xy))
 
     def settled(self) -> CrossProducts:
         """Return the same sums in an orthonormal basis, around the least-squares fit.
@@ -147,17 +216,12 @@ class CrossProducts:
         Raises
         ------
         DataError
-            If the fixed-effects columns are linearly dependent over all rows.
+            If the fixed-effects columns are linearly dependent over all rows; see `settle`.
         """
-        if not self.n_fixed:
-            return self
-        size = np.sqrt(np.diag(self.XX))
-        R, info = sla.lapack.dpotrf(self.XX / np.outer(size, size), lower=0) if (size > 0).all() else (None, 1)
-        if info or np.diag(R).min() ** 2 < SAFE_PIVOT:
+        kept, cross = self.settle()
+        if len(kept) < self.n_fixed:
             raise DataError("The fixed-effects columns are linearly dependent.")
-        R = np.triu(R) * size
-        least_squares = np.linalg.solve(self.XX, self.Xy)
-        return self.rebased(self.basis @ _inverse_upper(R), R @ (self.center + least_squares))
+        return cross
 
     def with_response(self, y, X, terms, weights=None) -> CrossProducts:
         """Return the cross-products of the same X (n, p), K terms and weights with another response y (n,)."""
@@ -212,78 +276,16 @@ class CrossProducts:
         return scales
 
 
-def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of independent columns of X (leftmost kept) and T with orthonormal X[:, kept] T.
-
-    A Gram matrix decides where all its pivots are large; otherwise a QR decomposition does, with R's
-    tolerance, column after column from the left.
-    """
-    p = X.shape[1]
-    Xw = X if weights is None else X * np.sqrt(weights)[:, None]
-    norms = np.sqrt(np.einsum("ij,ij->j", Xw, Xw))
-    kept = np.flatnonzero(norms > 0)
-    if kept.size == p:
-        gram = Xw.T @ Xw / np.outer(norms, norms)
-        R, info = sla.lapack.dpotrf(gram, lower=0)
-        if info == 0 and (p == 0 or np.diag(R).min() ** 2 > SAFE_PIVOT):
-            return kept, _inverse_upper(R) / norms[:, None]
-    while True:
-        R = np.linalg.qr(Xw[:, kept] / norms[kept], mode="r")
-        pivots = np.abs(np.diag(R))
-        dependent = np.flatnonzero(pivots < RANK_TOLERANCE)
-        first = dependent[0] if dependent.size else R.shape[0] if R.shape[0] < kept.size else None
-        if first is None:
-            return kept, _inverse_upper(R) / norms[kept, None]
-        kept = np.delete(kept, first)
-
-
 def rounding(response, weights=None):
     """Return the sum of squared residuals that is rounding for responses (n,) or (n, k): a float or (k,)."""
     tiny = len(response) * (200 * np.finfo(float).eps * np.abs(response).max(axis=0)) ** 2
     return tiny if weights is None else tiny * weights.mean()
 
 
-def _gram(X, weights):
-    """Return X'WX."""
-    return (X if weights is None else X * weights[:, None]).T @ X
-
-
-def _inverse_upper(R):
-    """Return R⁻¹ of an upper-triangular R, (p, p)."""
-    return sla.solve_triangular(R, np.eye(R.shape[0])) if R.size else R
-
-
-def _scale_rows(Z, weights):
-    """Return WZ as a CSR array that shares Z's pattern."""
-    return sp.csr_array((Z.data * np.repeat(weights, np.diff(Z.indptr)), Z.indices, Z.indptr), shape=Z.shape)
-
-
-def _diagonal_block(term, Z, WZ, weights):
-    """Return Z_k'WZ_k: blocks (l, c, c), or sparse for a user-supplied Z."""
-    if term.matrix is not None:
-        return canonical(WZ.T @ Z)
-    c, codes, values = term.n_columns, term.codes, term.values
-    blocks = np.empty((term.n_levels, c, c))
-    weighted = values if weights is None else values * weights[:, None]
-    for i in range(c):
-        for j in range(i + 1):
-            sums = np.bincount(codes, weighted[:, i] * values[:, j], minlength=term.n_levels)
-            blocks[:, i, j] = blocks[:, j, i] = sums
-    return blocks
-
-
-def _cross_block(left, right, WZ_left, Z_right, weights):
-    """Return Z_k'WZ_l, sparse (q_k, q_l)."""
-    if left.n_columns == right.n_columns == 1 and left.matrix is None and right.matrix is None:
-        values = left.values[:, 0] * right.values[:, 0]
-        values = values if weights is None else values * weights
-        pairs = sp.coo_array((values, (left.codes, right.codes)), shape=(left.n_levels, right.n_levels))
-        return canonical(pairs)
-    return canonical(WZ_left.T @ Z_right)
-
-
-def canonical(matrix):
-    """Return a CSR array with sorted indices and no duplicates."""
-    matrix = sp.csr_array(matrix)
-    matrix.sum_duplicates()
-    return matrix
+def _pilot_rows(y, X, weights, basis, center):
+    """Yield slices of the rows, V = [XT, y - XTc] of each and WV."""
+    for start in range(0, y.size, SLICE):
+        rows = slice(start, min(start + SLICE, y.size)) if y.size > SLICE else slice(None)
+        pilot = X[rows] @ basis
+        V = np.column_stack([pilot, y[rows] - pilot @ center])
+        yield rows, V, V if weights is None else V * weights[rows, None]

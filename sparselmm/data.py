@@ -33,6 +33,12 @@ class Table:
         """Return the label of the first of the rows that a mask holds."""
         return self.index[np.flatnonzero(rows)[0]]
 
+    def part(self, names: Iterable[str], rows=slice(None)) -> Table:
+        """Return the columns `names` in some rows, a slice, mask or positions."""
+        columns = {name: self.columns[name][rows] for name in names}
+        masks = {name: self.missing[name][rows] for name in columns if name in self.missing}
+        return Table(columns, {name: mask for name, mask in masks.items() if mask.any()}, self.index[rows])
+
     def complete(self, names: Iterable[str]) -> tuple[Table, np.ndarray | None]:
         """Return the columns `names` in the rows where none is missing, and the mask of those (None: all rows)."""
         columns = {name: self.columns[name] for name in names}
@@ -45,7 +51,8 @@ class Table:
 
 def column_names(data) -> list[str]:
     """Return the names of the columns of any data frame."""
-    if isinstance(data, Mapping):
+    if isinstance(data, (Mapping, Table)):
+        data = data.columns if isinstance(data, Table) else data
         return list(data)
     return list(data.columns) if isinstance(data, pd.DataFrame) else _narwhals(data).collect_schema().names()
 
@@ -59,6 +66,8 @@ def read_table(data, names: Sequence[str]) -> Table:
             raise DataError(f"The data have no column {name!r}.{near(name, available)}")
         if available.count(name) > 1:
             raise DataError(f"The data have {available.count(name)} columns {name!r}. Rename all but one.")
+    if isinstance(data, Table):
+        return data.part(names)
     index = data.index if isinstance(data, pd.DataFrame) else None
     if not isinstance(data, (Mapping, pd.DataFrame)):
         data = _narwhals(data).select(*names)
@@ -101,6 +110,36 @@ def plain(values, what: str) -> tuple[object, np.ndarray]:
     if values.dtype.kind == "f":  # polars and Arrow tell null from NaN
         missing = missing | np.isnan(values)
     return values, missing
+
+
+def stacked(tables: Sequence[Table]) -> Table:
+    """Return the rows of tables of the same columns, one after the other; categories in the order of their first."""
+    columns = {}
+    check_kinds(tables)
+    for name in tables[0].columns:
+        parts = [table.columns[name] for table in tables]
+        if isinstance(parts[0], pd.Categorical):
+            order = parts[0].categories
+            for part in parts[1:]:
+                order = order.append(part.categories.difference(order, sort=False))
+            labels = np.concatenate([np.asarray(part) for part in parts])
+            columns[name] = pd.Categorical(labels, categories=order, ordered=parts[0].ordered)
+        else:
+            columns[name] = np.concatenate(parts)
+    n = sum(map(len, tables))
+    masks = {name for table in tables for name in table.missing}
+    none = {id(table): np.zeros(len(table), dtype=bool) for table in tables}
+    missing = {name: np.concatenate([t.missing.get(name, none[id(t)]) for t in tables]) for name in masks}
+    return Table(columns, missing, pd.RangeIndex(n))
+
+
+def check_kinds(tables: Sequence[Table]) -> None:
+    """Raise a DataError if a column holds numbers in one table and something else in another, or the like."""
+    for name in tables[0].columns:
+        types = [table.columns[name].dtype for table in tables]
+        if len({"number" if dtype.kind in "iuf" else dtype.kind for dtype in types}) > 1:
+            held = " and ".join(dict.fromkeys(map(str, types)))
+            raise DataError(f"Column {name!r} is of different types in different rows: {held}. Convert it to one type.")
 
 
 def _categorical(series: nw.Series, native) -> pd.Categorical:

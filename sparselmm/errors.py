@@ -21,7 +21,7 @@ class DataWarning(UserWarning):
     """The data were changed before the fit (columns dropped, rows left out)."""
 
 
-class FitInterrupted(KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt
+class FitInterrupted(KeyboardInterrupt):
     """A fit that Ctrl-C stopped: go on with ``stop.model.fit(start=stop.record)``.
 
     Attributes

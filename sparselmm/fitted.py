@@ -50,10 +50,16 @@ class FittedModel(InformationCriteria):
             likelihood.engine.add_probes(record.probes - likelihood.engine.probes)
         return likelihood
 
+    def update(self, new_rows, *, progress=False, chunk_rows=None, **options):
+        """Fit the rows of this fit and further ones together, from this optimum; see `sparselmm.update`."""
+        from .streaming.public import update
+
+        return update(self, new_rows, progress=progress, chunk_rows=chunk_rows, **options)
+
     @property
     def _engine(self) -> str:
-        """Name of the engine for further fits of the same kind."""
-        return "auto" if self.optimizer.monte_carlo is None else "pcg"
+        """Name of the engine that the fit ended with, for further fits of the same kind."""
+        return "cholmod" if self.optimizer.monte_carlo is None else "pcg"
 
     def engine_at_optimum(self):
         """Return the engine, holding the factor of M(θ) at the optimum."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .columns import Columns, Expression, Scope, positions, resolve
-from .data import Table, column_names, plain, read_table, scattered
+from .columns import Columns, Expression
+from .data import Table, column_names, plain, read_table
 from .errors import DataError
-from .formula import Bar, bare, expand_dot, lookups, parse_formula, quoted
-from .terms import RandomTerm, factorize, unique_names
+from .formula import bare, quoted
+from .roles import Grouping, Roles, read_roles
+from .terms import RandomTerm
 
 WEIGHTS, OFFSET = "argument weights", "argument offset"  # columns of a Table that were given as arrays
 
@@ -36,7 +37,8 @@ class Design:
         Which rows of the data were kept; None if all were.
     missing : dict of str to int
         Number of rows with a missing value in each column that has any; `n_missing` rows were dropped.
-    formula : str
+    roles : Roles
+        What the formula asks of data.
     spec : DesignSpec
         Builds the same columns from new data.
     table : Table
@@ -53,9 +55,21 @@ class Design:
     index: pd.Index
     kept: np.ndarray | None
     missing: dict[str, int]
-    formula: str
+    roles: Roles
     spec: DesignSpec
     table: Table
+
+    @property
+    def formula(self) -> str:
+        """The formula as it was given."""
+        return self.roles.formula
+
+    is_rowwise = False  #: whether every column is known to be a function of its own row of the data
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """How many rows of the data each row of `table` stands for, (n,): one."""
+        return np.ones(len(self.table))
 
     @property
     def n_missing(self) -> int:
@@ -73,6 +87,12 @@ class DesignSpec:
     fixed: Columns
     random: tuple[tuple[Columns, Grouping], ...]
     offsets: tuple[Expression, ...]
+
+    def variables(self, terms: Sequence[int] | None = None) -> set[str]:
+        """Return the columns of the data that are used, by all random terms or by some."""
+        built = self.random if terms is None else [self.random[k] for k in terms]
+        parts = [self.fixed, *self.offsets, *(part for columns, grouping in built for part in (columns, grouping))]
+        return {name for part in parts for name in part.variables}
 
     def build(self, new_data, *, terms: Sequence[int] | None = None, offset=None):
         """Return the columns of the model for new data.
@@ -101,10 +121,8 @@ class DesignSpec:
         DataError
             If a column is missing or a categorical fixed effect has labels the model has not seen.
         """
-        parts = [self.fixed, *self.offsets]
         built = self.random if terms is None else [self.random[k] for k in terms]
-        parts += [part for columns, grouping in built for part in (columns, *grouping.factor)]
-        names = {name for part in parts for name in part.variables}
+        names = self.variables(terms)
         if offset is None and OFFSET in names:
             remedy = "Give offset= for the new rows, or fit with offset(column) in the formula."
             raise DataError(f"The model was fitted with an array of offsets, which new data do not hold. {remedy}")
@@ -114,41 +132,7 @@ class DesignSpec:
         if offset is not None:
             table = _with_array(table, OFFSET, offset)
         random = [(grouping.codes(table), columns.build(table)) for columns, grouping in built]
-        return self.fixed.build(table), random, table.index, _total(self.offsets, table)
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """A grouping factor that finds the level of each row of new data again.
-
-    Of an interaction it holds the levels of every component, and after each further component the sorted keys
-    ``code so far * number of levels + code of the component`` that occur: their positions are the codes so far.
-    """
-
-    factor: tuple[Expression, ...]
-    levels: tuple[pd.Index, ...]
-    keys: tuple[np.ndarray, ...] = ()
-
-    def codes(self, table: Table) -> np.ndarray:
-        """Return the level of each row (n,) int32, -1 for a missing label or a level that is not known."""
-        found = []
-        for expression, levels in zip(self.factor, self.levels, strict=True):
-            part, rows = table.complete(expression.variables)
-            found.append(scattered(positions(levels, expression.values(part)), rows, -1))
-        codes = found[0]
-        for other, levels, keys in zip(found[1:], self.levels[1:], self.keys, strict=True):
-            key = codes * np.int64(len(levels)) + other
-            codes = np.minimum(np.searchsorted(keys, key), keys.size - 1)
-            codes[(other < 0) | (keys[codes] != key)] = -1
-        return codes.astype(np.int32)
-
-    def labels(self, new_data) -> np.ndarray:
-        """Return the label of each row of new data (n_new,): joined by ":" for an interaction, None if missing."""
-        table = read_table(new_data, sorted({name for part in self.factor for name in part.variables}))
-        complete, rows = table.complete(table.columns)
-        components = [part.values(complete) for part in self.factor]
-        labels = [":".join(map(str, label)) for label in zip(*components, strict=True)]
-        return scattered(np.array(labels, dtype=object), rows, None)
+        return self.fixed.build(table), random, table.index, total(self.offsets, table)
 
 
 def build_design(
@@ -194,85 +178,47 @@ def build_design(
     """
     if missing not in ("drop", "raise"):
         raise ValueError(f"missing must be 'drop' or 'raise', not {missing!r}.")
-    parsed = parse_formula(formula)
-    available = column_names(data)
-    texts = [parsed.response, *parsed.offsets, *(quoted(name) for name in (weights, offset) if isinstance(name, str))]
-    texts += [text for bar in parsed.bars for text in (bar.columns, *bar.factor)]
-    others = set().union(*(names for text in texts for names in lookups(text)))
-    fixed = expand_dot(parsed.fixed, [str(name) for name in available if name not in others])
-    names, scope = resolve([fixed, *texts], available, context, contrasts)
-
-    table = read_table(data, names)
-    offsets = [Expression.on(text, table, scope) for text in parsed.offsets]
-    if offset is not None:
-        table, expression = _argument(offset, OFFSET, table, scope)
-        offsets.append(expression)
-    if weights is not None:
-        table, weights = _argument(weights, WEIGHTS, table, scope)
+    roles = read_roles(
+        formula,
+        column_names(data),
+        weights=weights if isinstance(weights, str) else None,
+        offset=offset if isinstance(offset, str) else None,
+        contrasts=contrasts,
+        context=context,
+    )
+    table = read_table(data, roles.names)
+    offsets, weighing = roles.offsets_on(table), roles.weights_on(table)
+    if offset is not None and not isinstance(offset, str):
+        table, expression = _with_argument(offset, OFFSET, table, roles)
+        offsets = (*offsets, expression)
+    if weights is not None and not isinstance(weights, str):
+        table, weighing = _with_argument(weights, WEIGHTS, table, roles)
 
     missing_counts = {name: int(mask.sum()) for name, mask in table.missing.items()}
     table, kept = _kept(table, missing)
-    response = Expression.on(parsed.response, table, scope)
-    columns, exog = Columns.fit(fixed, table, scope)
-    term_names = unique_names([bar.name for bar in parsed.bars])
-    random = [_random_term(bar, name, table, scope) for bar, name in zip(parsed.bars, term_names, strict=True)]
+    response = Expression.on(roles.response, table, roles.scope)
+    columns, exog = Columns.fit(roles.fixed, table, roles.scope)
+    terms, random = zip(*(roles.fit_term(k, table) for k in range(len(roles.bars))), strict=True)
     return Design(
         endog=response.numbers(table),
         endog_name=bare(response.text),
         exog=exog,
         exog_names=list(columns.names),
-        terms=tuple(term for term, _ in random),
-        weights=None if weights is None else _positive(weights, table),
-        offset=_total(offsets, table),
+        terms=terms,
+        weights=None if weighing is None else positive(weighing, table),
+        offset=total(offsets, table),
         index=table.index,
         kept=kept,
         missing=missing_counts,
-        formula=formula,
-        spec=DesignSpec(columns, tuple(spec for _, spec in random), tuple(offsets)),
+        roles=roles,
+        spec=DesignSpec(columns, random, offsets),
         table=table,
     )
 
 
-def _random_term(bar: Bar, name: str, table: Table, scope: Scope) -> tuple[RandomTerm, tuple[Columns, Grouping]]:
-    """Return the term of one bar, and what builds its columns and codes from new data."""
-    columns, values = Columns.fit(bar.columns, table, scope)
-    if not columns.names:
-        raise DataError(f"Term {bar.source}: '{bar.columns}' has no column in these data. Leave the term out.")
-    factor = tuple(Expression.on(text, table, scope) for text in bar.factor)
-    labels = [expression.values(table) for expression in factor]
-    groups, levels, keys = (labels[0], (), ()) if len(labels) == 1 else _crossed(labels, bar)
-    term = RandomTerm(groups, None if columns.is_intercept else values, name, columns.names, bar.structure)
-    return term, (columns, Grouping(factor, levels or (term.levels,), keys))
-
-
-def _crossed(labels: Sequence, bar: Bar) -> tuple[pd.Categorical, tuple[pd.Index, ...], tuple[np.ndarray, ...]]:
-    """Return the interaction of the components of a factor, their levels, and the keys of `Grouping`."""
-    codes, levels = factorize(labels[0], bare(bar.factor[0]))
-    text, components, keys = _texts(levels), [levels], []
-    for other, name in zip(labels[1:], bar.factor[1:], strict=True):
-        more, levels = factorize(other, bare(name))
-        codes, occurring = factorize(codes.astype(np.int64) * len(levels) + more, bar.name)
-        components.append(levels)
-        keys.append(occurring.to_numpy())
-        first, second = np.divmod(keys[-1], len(levels))
-        text = text[first] + ":" + _texts(levels)[second]
-    text = pd.Index(text)
-    if not text.is_unique:
-        doubled = text[text.duplicated()][0]
-        raise DataError(f"Factor {bar.name!r}: two levels are called {doubled!r}. Remove ':' from the labels.")
-    return pd.Categorical.from_codes(codes, categories=text), tuple(components), tuple(keys)
-
-
-def _texts(levels: pd.Index) -> np.ndarray:
-    """Return the levels as an array of Python strings."""
-    return np.array([str(level) for level in levels], dtype=object)
-
-
-def _argument(value, name: str, table: Table, scope: Scope) -> tuple[Table, Expression]:
-    """Return the expression of an argument, a column or an array, and the table that holds its values."""
-    if isinstance(value, str):
-        return table, Expression.on(quoted(value), table, scope)
-    return _with_array(table, name, value), Expression(quoted(name), (name,), scope)
+def _with_argument(value, name: str, table: Table, roles: Roles) -> tuple[Table, Expression]:
+    """Return the table with an array that was given as an argument, and the expression that reads it."""
+    return _with_array(table, name, value), Expression(quoted(name), (name,), roles.scope)
 
 
 def _with_array(table: Table, name: str, value) -> Table:
@@ -296,11 +242,11 @@ def _kept(table: Table, missing: str) -> tuple[Table, np.ndarray | None]:
     if not len(complete):
         problem = "The data have no rows." if kept is None else f"Every row has a missing value, by column: {counts}."
         raise DataError(f"{problem} Check the columns of the formula.")
-    columns = {name: _used(values) for name, values in complete.columns.items()}
+    columns = {name: used(values) for name, values in complete.columns.items()}
     return Table(columns, {}, complete.index), kept
 
 
-def _used(values):
+def used(values):
     """Return a Categorical without the categories that do not occur, any other column as it is."""
     if not isinstance(values, pd.Categorical):
         return values
@@ -311,7 +257,7 @@ def _used(values):
     return pd.Categorical.from_codes(codes, categories=values.categories[used], ordered=values.ordered)
 
 
-def _positive(weights: Expression, table: Table) -> np.ndarray:
+def positive(weights: Expression, table: Table) -> np.ndarray:
     """Return the weights (n,); raise if one is not positive."""
     values = weights.numbers(table)
     if (values <= 0).any():
@@ -321,6 +267,6 @@ def _positive(weights: Expression, table: Table) -> np.ndarray:
     return values
 
 
-def _total(offsets: Sequence[Expression], table: Table) -> np.ndarray | None:
+def total(offsets: Sequence[Expression], table: Table) -> np.ndarray | None:
     """Return the sum (n,) of the offsets, None if there are none."""
     return sum(offset.numbers(table) for offset in offsets) if offsets else None

@@ -35,7 +35,6 @@ RESULTS = {
     "compare_lr_test": "sparselmm.compare(fit, other)",
     "compare": "sparselmm.compare(fit, other)",
     "save": "pickle.dump(fit, file)",
-    "update": "sparselmm.lmer() with the new formula",
     "plot_diagnostics": "plot()",
     "hatvalues": "leverage()",
     "rePCA": "re_pca()",

@@ -13,6 +13,7 @@ from .errors import DataError
 from .traces import Reduced
 
 MOST_WORK = 2e8  # multiplications of exact traces (some 0.1 s) above which differences of the gradient are faster
+PROBES = 8  # of the traces of a Hessian
 STEP = 1e-5  # of the natural size of θ in differences: larger ones truncate (InstEval), smaller ones round (Machines)
 
 
@@ -163,11 +164,17 @@ class ProfiledLikelihood:
         return Derivatives(gradient, 0.5 * (hessian + hessian.T), information, A)
 
     def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
-        """Return the Hessian of the deviance, (m, m): equation (10), or gradient differences where q is large."""
-        reduced = Reduced(self, at)
+        """Return the Hessian of the deviance, (m, m): equation (10).
+
+        Where q is large, an exact engine takes differences of the gradient, and a stochastic one probes for the traces.
+        """
+        reduced, grams = Reduced(self, at), None
         if reduced.work > MOST_WORK:
-            return self._differenced_hessian(at)
-        traces = reduced.criterion_traces(reduced.directions, self.reml)
+            if not self.engine.slack:
+                return self._differenced_hessian(at)
+            estimates = reduced.probed_grams(np.random.default_rng(0), PROBES, rough=True)
+            grams = {pair: sum(found[pair] for found in estimates) / PROBES for pair in estimates[0]}
+        traces = reduced.criterion_traces(reduced.directions, self.reml, grams)
         hessian = derivatives.hessian + derivatives.information - traces
         return 0.5 * (hessian + hessian.T)
 

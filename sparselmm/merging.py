@@ -1,108 +1,197 @@
-"""Sums of cross-products over chunks of rows: levels matched by label, and files of them without pickle."""
+"""Sums of cross-products of different rows: levels matched by label."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from zipfile import BadZipFile
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .covariance import TermShape
-from .crossproducts import CrossProducts, canonical
 from .errors import DataError
+from .levelsums import canonical, count_values
 
-FORMAT = 1
-FIELDS = ("XX", "Xy", "ZX", "Zy", "basis", "center")
+FULL = 0.75  # share of its memory that a sum of sparse blocks fills at least
+EXACT_INTEGERS = 2.0**53  # integers from which not all are floating-point numbers
 
 
-def merged(first, second) -> CrossProducts:
+def merged(first, second):
     """Return the cross-products of the rows of both, in the basis of the first; see `CrossProducts.__add__`."""
     _check_same_model(first, second)
     second = second.rebased(first.basis, first.center)
-    unions, places = [], []
-    for ours, theirs in zip(first.levels, second.levels, strict=True):
-        union = _union(ours, theirs)
-        unions.append(union)
-        places.append((union.get_indexer(ours), union.get_indexer(theirs)))
-    shapes = tuple(replace(shape, n_levels=len(union)) for shape, union in zip(first.shapes, unions, strict=True))
-    both = [_Placed(part, shapes, [place[i] for place in places]) for i, part in enumerate((first, second))]
-    return CrossProducts(
+    matches = [
+        _match(shape.name, ours, theirs)
+        for shape, ours, theirs in zip(first.shapes, first.levels, second.levels, strict=True)
+    ]
+    shapes = tuple(replace(shape, n_levels=len(m.levels)) for shape, m in zip(first.shapes, matches, strict=True))
+    places = [match.effects(shape.n_columns) for match, shape in zip(matches, shapes, strict=True)]
+
+    def by_effect(ours, theirs):
+        """Return the sum of two arrays with a row for every effect."""
+        slices = first.relative_factor.effect_slices, second.relative_factor.effect_slices
+        parts = [
+            _add_rows(ours[own], theirs[other], place, shape.n_effects)
+            for own, other, place, shape in zip(*slices, places, shapes, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def block_sum(ours, theirs, k, m, bound=np.inf):
+        """Return the sum of two sparse blocks of terms k and m, `bound` that of counts."""
+        size = shapes[k].n_effects, shapes[m].n_effects
+        blocks = [
+            _placed(block, rows, columns, size)
+            for block, rows, columns in zip((ours, theirs), places[k], places[m], strict=True)
+        ]
+        if all(block.dtype == np.float32 for block in blocks):
+            blocks[0].data = count_values(blocks[0].data, bound)
+        return _without_slack(blocks[0] + blocks[1])
+
+    diagonal = tuple(
+        block_sum(ours, theirs, k, k) if sp.issparse(ours) else _add_rows(ours, theirs, match.places, len(match.levels))
+        for k, (ours, theirs, match) in enumerate(zip(first.diagonal, second.diagonal, matches, strict=True))
+    )
+    largest = [block.max() for block in diagonal]  # a pair of levels has no more rows than either of them
+    return replace(
+        first,
         nobs=first.nobs + second.nobs,
         log_weights=first.log_weights + second.log_weights,
         XX=first.XX + second.XX,
         Xy=first.Xy + second.Xy,
         yy=first.yy + second.yy,
-        ZX=both[0].rows(first.ZX) + both[1].rows(second.ZX),
-        Zy=both[0].rows(first.Zy) + both[1].rows(second.Zy),
-        diagonal=tuple(both[0].diagonal(k) + both[1].diagonal(k) for k in range(len(shapes))),
-        cross={pair: canonical(both[0].cross(*pair) + both[1].cross(*pair)) for pair in first.cross},
+        ZX=by_effect(first.ZX, second.ZX),
+        Zy=by_effect(first.Zy, second.Zy),
+        diagonal=diagonal,
+        cross={
+            (k, m): block_sum(ours, second.cross[k, m], k, m, min(largest[k], largest[m]))
+            for (k, m), ours in first.cross.items()
+        },
         shapes=shapes,
-        basis=first.basis,
-        center=first.center,
-        levels=tuple(unions),
+        levels=tuple(match.levels for match in matches),
     )
 
 
-def total(products) -> CrossProducts:
-    """Return the sum of an iterable of cross-products, settled.
+def tree_sum(products):
+    """Return the sum of an iterable of cross-products.
 
-    Sums of equally many chunks are added to each other, so that no level is moved more often than the logarithm of
-    their number; at most that many sums are held.
+    A sum waits until what follows it is half as large, so that at most the logarithm of the number of entries are held
+    and an entry moves as often at most; parts are let go as soon as they are in a sum.
     """
-    stack = []  # (chunks, sum), chunks falling
+    waiting = []  # (entries, sum), entries falling by half at least
     for part in products:
-        stack.append((1, part))
-        while len(stack) > 1 and stack[-2][0] <= stack[-1][0]:
-            (n, left), (m, right) = stack[-2:]
-            stack[-2:] = [(n + m, left + right)]
-    if not stack:
+        waiting.append((_entries(part), part))
+        del part
+        while len(waiting) > 1 and waiting[-2][0] < 2 * waiting[-1][0]:
+            _add_last(waiting)
+    if not waiting:
         raise DataError("There are no rows to sum.")
-    whole = stack[-1][1]
-    for _, part in stack[-2::-1]:
-        whole = part + whole
-    return whole.settled()
+    while len(waiting) > 1:
+        _add_last(waiting)
+    return waiting[0][1]
 
 
-class _Placed:
-    """Cross-products whose levels have places among more levels."""
+def _add_last(waiting):
+    """Replace the last two sums by theirs."""
+    second, first = waiting.pop()[1], waiting.pop()[1]
+    whole = first + second
+    waiting.append((_entries(whole), whole))
 
-    def __init__(self, part, shapes, places):
-        self.part, self.shapes, self.places = part, shapes, places
-        self.columns = [
-            (place[:, None] * shape.n_columns + np.arange(shape.n_columns)).ravel()
-            for place, shape in zip(places, shapes, strict=True)
-        ]
 
-    def rows(self, values):
-        """Return values (q, ...) at their places."""
-        parts = []
-        for effects, columns, shape in zip(
-            self.part.relative_factor.effect_slices, self.columns, self.shapes, strict=True
-        ):
-            out = np.zeros((shape.n_effects, *values.shape[1:]))
-            out[columns] = values[effects]
-            parts.append(out)
-        return np.concatenate(parts)
+def _entries(cross):
+    """Return how many numbers cross-products are made of, about."""
+    return cross.ZX.size + sum(block.nnz for block in cross.cross.values())
 
-    def diagonal(self, k):
-        """Return the diagonal block of term k at its places."""
-        block = self.part.diagonal[k]
-        if sp.issparse(block):
-            return self._sparse(block, k, k)
-        out = np.zeros((self.shapes[k].n_levels, *block.shape[1:]))
-        out[self.places[k]] = block
-        return out
 
-    def cross(self, k, m):
-        """Return the block of terms k and m at its places."""
-        return self._sparse(self.part.cross[k, m], k, m)
+@dataclass(frozen=True)
+class _Match:
+    """The levels of two chunks together, and where those of each stand among them: slice(None) if they are all."""
 
-    def _sparse(self, block, k, m):
-        block, size = sp.coo_array(block), (self.shapes[k].n_effects, self.shapes[m].n_effects)
-        return sp.csr_array((block.data, (self.columns[k][block.row], self.columns[m][block.col])), shape=size)
+    levels: pd.Index
+    places: tuple
+
+    def effects(self, c) -> tuple:
+        """Return the places of the effects of c columns."""
+        return tuple(
+            place if isinstance(place, slice) else (place[:, None] * c + np.arange(c)).ravel() for place in self.places
+        )
+
+
+def _match(name, first, second) -> _Match:
+    """Return the match of the levels of a term by label: sorted, or in the order that both have."""
+    comparable = _kind(first) == _kind(second)
+    if comparable and first.equals(second):
+        return _Match(first, (slice(None), slice(None)))
+    values = [levels.to_numpy() for levels in (first, second)]
+    try:
+        both = np.concatenate(values)
+        order = np.argsort(both, kind="stable")  # two sorted runs are merged in linear time
+    except TypeError:
+        comparable = False
+    if not comparable:
+        raise DataError(
+            f"The levels of {name!r} are of type {first.dtype} in one chunk and {second.dtype} in another. Convert the "
+            "column to one type."
+        )
+    both = both[order]
+    new = np.append(True, both[1:] != both[:-1])
+    place = np.empty(both.size, dtype=np.intp)
+    place[order] = np.cumsum(new) - 1
+    levels = pd.Index(both[new])
+    rounded = both.dtype.kind == "f" and any(part.dtype.kind != "f" for part in values)
+    if rounded and np.abs(both).max() >= EXACT_INTEGERS:
+        raise DataError(
+            f"The levels of {name!r} are integers in one chunk and floating-point numbers, which do not hold integers "
+            "this large, in another. Convert the column to integers."
+        )
+    places = np.split(place, [len(first)])
+    return _Match(levels, tuple(slice(None) if _is_whole(part, len(levels)) else part for part in places))
+
+
+def _kind(levels):
+    """Return the type of labels: those of one type are comparable."""
+    return "number" if levels.dtype.kind in "iuf" else levels.inferred_type
+
+
+def _is_whole(places, size):
+    """Return whether places are 0, 1, ..., size - 1."""
+    return places.size == size and _ascends(places)
+
+
+def _ascends(places):
+    return bool((places[1:] > places[:-1]).all())
+
+
+def _add_rows(ours, theirs, places, size):
+    """Return the sum of arrays whose rows have places among more."""
+    out = np.zeros((size, *ours.shape[1:]))
+    out[places[0]] = ours
+    out[places[1]] += theirs
+    return out
+
+
+def _placed(block, rows, columns, shape):
+    """Return a CSR array whose rows and columns have places among more; those that ascend need no sorting."""
+    if isinstance(rows, slice) and isinstance(columns, slice):
+        return sp.csr_array((block.data, block.indices, block.indptr), shape=shape)
+    rows, columns = (
+        np.arange(n) if isinstance(place, slice) else place
+        for place, n in zip((rows, columns), block.shape, strict=True)
+    )
+    if not (_ascends(rows) and _ascends(columns)):
+        block = sp.coo_array(block)
+        return canonical(sp.coo_array((block.data, (rows[block.row], columns[block.col])), shape=shape))
+    counts = np.zeros(shape[0] + 1, dtype=block.indptr.dtype)
+    counts[rows + 1] = np.diff(block.indptr)
+    indices = columns.astype(block.indices.dtype)[block.indices]
+    return sp.csr_array((block.data, indices, np.cumsum(counts, dtype=counts.dtype)), shape=shape)
+
+
+def _without_slack(block):
+    """Return the sparse array in memory that it fills mostly."""
+    allocated = block.data if block.data.base is None else block.data.base
+    if block.data.size < FULL * allocated.size:
+        block.indices = block.indices.copy()
+        block.data = block.data.copy()
+    return block
 
 
 def _check_same_model(first, second):
@@ -113,94 +202,3 @@ def _check_same_model(first, second):
             f"Cross-products of different models cannot be added: {first.n_fixed} fixed effects and terms {ours} "
             f"against {second.n_fixed} and {theirs}."
         )
-
-
-def _union(first, second) -> pd.Index:
-    """Return the sorted union of the labels of two sets of levels."""
-    if first.equals(second):
-        return first
-    kinds = {"number" if pd.api.types.is_numeric_dtype(index) else index.inferred_type for index in (first, second)}
-    if len(kinds) > 1:
-        raise DataError(
-            f"The levels of a term are of type {first.dtype} in one chunk and {second.dtype} in another. Convert the "
-            "column to one type."
-        )
-    return first.union(second, sort=True)
-
-
-def save(cross, path) -> None:
-    """Write cross-products to a file (.npz: arrays and JSON, no pickle).
-
-    Labels are numbers, dates or texts; others become texts.
-    """
-    arrays = {name: getattr(cross, name) for name in FIELDS}
-    for k, (block, levels) in enumerate(zip(cross.diagonal, cross.levels, strict=True)):
-        arrays |= _pack(f"diagonal{k}", block)
-        values = levels.to_numpy()
-        arrays[f"levels{k}"] = values.astype(str) if values.dtype.kind == "O" else values
-    for (k, m), block in cross.cross.items():
-        arrays |= _pack(f"cross{k}_{m}", block)
-    facts = {
-        "format": FORMAT,
-        "nobs": cross.nobs,
-        "log_weights": cross.log_weights,
-        "yy": cross.yy,
-        "shapes": [[s.n_levels, s.n_columns, s.structure, s.name] for s in cross.shapes],
-    }
-    with open(path, "wb") as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
-
-
-def load(path) -> CrossProducts:
-    """Return the cross-products that `save` wrote.
-
-    Raises
-    ------
-    DataError
-        If the file was not written by `save`.
-    """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        facts = json.loads(str(arrays["facts"]))
-        if facts["format"] != FORMAT:
-            raise DataError(f"{path} was written by another version of sparselmm. Sum the rows again.")
-        shapes = tuple(TermShape(*shape) for shape in facts["shapes"])
-        count = range(len(shapes))
-        return CrossProducts(
-            nobs=facts["nobs"],
-            log_weights=facts["log_weights"],
-            yy=facts["yy"],
-            **{name: arrays[name] for name in FIELDS},
-            diagonal=tuple(_unpack(arrays, f"diagonal{k}") for k in count),
-            cross={(k, m): _unpack(arrays, f"cross{k}_{m}") for k in count for m in count if k < m},
-            shapes=shapes,
-            levels=tuple(pd.Index(arrays[f"levels{k}"]) for k in count),
-        )
-    except FileNotFoundError:
-        raise
-    except (KeyError, ValueError, TypeError, OSError, EOFError, AttributeError, BadZipFile) as error:
-        raise DataError(f"{path} holds no cross-products that can be read ({error}).") from None
-
-
-def _pack(name, block) -> dict:
-    """Return a block as named arrays."""
-    if not sp.issparse(block):
-        return {name: block}
-    block = sp.csr_array(block)
-    return {
-        f"{name}_data": block.data,
-        f"{name}_indices": block.indices,
-        f"{name}_indptr": block.indptr,
-        f"{name}_shape": np.array(block.shape),
-    }
-
-
-def _unpack(arrays, name):
-    """Return the block of named arrays."""
-    if name in arrays:
-        return arrays[name]
-    parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-    block = sp.csr_array(parts, shape=tuple(int(size) for size in arrays[f"{name}_shape"]))
-    block.check_format(full_check=True)
-    return block

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 
 from .caller import caller_variables, warn
+from .checks import as_array, check_labels, check_model, check_residual, check_rows, default_names
 from .crossproducts import CrossProducts, full_rank_basis, rounding
-from .engines.choose import choose_engine
-from .errors import ConvergenceWarning, DataError, DataWarning
+from .engines.choose import choose, choose_engine
+from .errors import ConvergenceWarning, DataError, DataWarning, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
 from .habits import explains
 from .likelihood import ProfiledLikelihood
-from .montecarlo import minimize_with_probes
-from .optimize import MAX_EVALUATIONS, TOLERANCE, minimize
+from .optimize import MAX_EVALUATIONS, TOLERANCE
+from .polish import Search
+from .progress import Progress
 from .results import LinearMixedModelResults
 from .start import moment_start
 from .terms import RandomTerm, unique_names
@@ -41,6 +43,9 @@ def lmer(
     start=None,
     contrasts=None,
     engine="auto",
+    memory_limit=None,
+    progress=False,
+    rng=0,
     context=None,
 ):
     """Fit a linear mixed model given as an lme4 formula.
@@ -49,20 +54,22 @@ def lmer(
     ----------
     formula : str
         Such as ``"y ~ x + (1 + x | subject) + (1 | item)"``.
-    data : DataFrame
-        pandas, polars, Arrow, or a dictionary of columns.
+    data : DataFrame or source
+        pandas, polars, Arrow, or a dictionary of columns. A source is read in chunks and need not fit the memory:
+        paths of Parquet or CSV files, a DuckDB relation, an Arrow dataset or reader, a polars LazyFrame, a Dask
+        DataFrame, or an iterator of data frames.
     reml : bool
         Restricted maximum likelihood (default) or maximum likelihood.
     weights, offset : str or array_like, optional
         Column name or values, one for each row of the data; the residual variance is σ²/weight.
     missing : {"drop", "raise"}
         What to do with rows that have missing values in a used column.
-    start : array_like, optional
-        Start value of θ.
     contrasts : dict, optional
         Column name to formulaic contrast.
-    engine : {"auto", "cholmod", "pcg", "dense"}
+    start, engine, memory_limit, rng
         See `LinearMixedModel.fit`.
+    progress : bool
+        Whether to show rows read and steps taken; needs tqdm.
     context : mapping, optional
         Names that the formula may use besides the columns; default: the caller's variables.
 
@@ -72,7 +79,7 @@ def lmer(
 
     Raises
     ------
-    FormulaError, DataError
+    FormulaError, DataError, EngineError
 
     Examples
     --------
@@ -90,8 +97,9 @@ def lmer(
         missing=missing,
         contrasts=contrasts,
         context=caller_variables() if context is None else context,
+        progress=progress,
     )
-    return model.fit(reml=reml, start=start, engine=engine)
+    return model.fit(reml=reml, start=start, engine=engine, memory_limit=memory_limit, progress=progress, rng=rng)
 
 
 class LinearMixedModel:
@@ -138,22 +146,26 @@ class LinearMixedModel:
             endog_name = getattr(endog, "name", None) or "y"
         labelled = {"exog": exog, "weights": weights, "offset": offset} | {t.name: t for t in terms}
         self.index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
-        _check_labels(self.index, labelled)
-        endog, exog = _array(endog, 1, "endog"), _array(exog, 2, "exog")
+        check_labels(self.index, labelled)
+        endog, exog = as_array(endog, 1, "endog"), as_array(exog, 2, "exog")
         self._set_up(endog, exog, terms, weights, offset, exog_names, str(endog_name))
         self.formula = self.design = None
 
     @classmethod
     def from_formula(
-        cls, formula, data, *, weights=None, offset=None, missing="drop", contrasts=None, context=None
+        cls, formula, data, *, weights=None, offset=None, missing="drop", contrasts=None, context=None, progress=False
     ) -> LinearMixedModel:
         """Return the model of an lme4 formula; the parameters are those of `lmer`."""
         from .frame import build_design  # brings formulaic, which array models do without
+        from .streaming.sources import is_source
 
         context = caller_variables() if context is None else context
-        design = build_design(
-            formula, data, weights=weights, offset=offset, missing=missing, contrasts=contrasts, context=context
-        )
+        options = {"weights": weights, "offset": offset, "missing": missing, "contrasts": contrasts, "context": context}
+        if is_source(data):
+            from .streaming.model import stream_model
+
+            return stream_model(formula, data, progress=progress, **options)
+        design = build_design(formula, data, **options)
         self = object.__new__(cls)
         self.index = design.index
         self._set_up(
@@ -172,15 +184,15 @@ class LinearMixedModel:
     def _set_up(self, endog, exog, terms, weights, offset, exog_names, endog_name):
         """Check the arrays, drop dependent columns of X and take the cross-products."""
         if exog_names is None:
-            exog_names = _default_names(exog)
+            exog_names = default_names(exog)
         if len(exog_names) != exog.shape[1]:
             raise DataError(f"{len(exog_names)} exog_names for {exog.shape[1]} columns of exog.")
         n = endog.size
-        weights = None if weights is None else _array(weights, 1, "weights")
-        offset = None if offset is None else _array(offset, 1, "offset")
+        weights = None if weights is None else as_array(weights, 1, "weights")
+        offset = None if offset is None else as_array(offset, 1, "offset")
         names = unique_names([term.name for term in terms])
         terms = [term.renamed(name) for term, name in zip(terms, names, strict=True)]
-        _check(endog, exog, terms, weights, offset, endog_name)
+        check_model(endog, exog, terms, weights, offset, endog_name)
 
         kept, basis = full_rank_basis(exog, weights)
         self.kept = kept
@@ -191,26 +203,38 @@ class LinearMixedModel:
                 DataWarning,
             )
             exog = exog[:, kept]
-        if exog.shape[1] >= n:
-            raise DataError(
-                f"There are {n} rows for {exog.shape[1]} independent fixed effects: no residual is left. "
-                "Use fewer fixed effects or more data."
-            )
+        check_rows(n, exog.shape[1])
         self.endog, self.exog, self.terms = endog, exog, tuple(terms)
         self.exog_names, self.endog_name = [exog_names[i] for i in kept], endog_name
         self.weights, self.offset = weights, offset
         response = endog if offset is None else endog - offset
         self.cross = CrossProducts.from_arrays(response, exog, terms, weights, basis)
-        if self.cross.yy <= rounding(response, weights):
-            raise DataError(
-                f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: "
-                "there is no residual variance to estimate."
-            )
+        check_residual(endog_name, self.cross.yy, rounding(response, weights))
 
     @property
     def nobs(self) -> int:
         """Number of rows n."""
         return self.endog.size
+
+    keeps_rows = True  #: whether the model holds its rows, which one of data read in chunks does not
+
+    @property
+    def marginals(self) -> dict[str, tuple[float, float, float]]:
+        """Mean, smallest and largest of the response less the offset, and of the weights and the offset if any."""
+        response = self.endog if self.offset is None else self.endog - self.offset
+        arrays = {"response": response, "weights": self.weights, "offset": self.offset}
+        return {name: (a.mean(), a.min(), a.max()) for name, a in arrays.items() if a is not None}
+
+    @property
+    def exog_gram(self) -> np.ndarray:
+        """X'X without weights in the pilot basis of `cross`, (p, p)."""
+        X = self.exog @ self.cross.basis
+        return X.T @ X
+
+    def fixed_rows(self):
+        """Return the columns of the data, X in the pilot basis of `cross` (n, p), and a left inverse of it (p, n)."""
+        X = self.exog @ self.cross.basis
+        return self.design.table, X, (X if self.weights is None else X * self.weights[:, None]).T
 
     @property
     def endog_names(self) -> str:
@@ -235,34 +259,62 @@ class LinearMixedModel:
         return fixed_terms(self)
 
     def likelihood(self, reml=True, engine="auto", rng=0) -> ProfiledLikelihood:
-        """Return the profiled likelihood, with an engine (see `fit`) analysed for this design."""
+        """Return the profiled likelihood, with an engine analysed for this design: the exact one unless named."""
         return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights, rng))
 
     @single_threaded
     def fit(
-        self, reml=True, *, start=None, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, engine="auto", rng=0
+        self,
+        reml=True,
+        *,
+        start=None,
+        tolerance=TOLERANCE,
+        max_evaluations=MAX_EVALUATIONS,
+        engine="auto",
+        memory_limit=None,
+        progress=False,
+        rng=0,
     ) -> LinearMixedModelResults:
         """Fit by REML or maximum likelihood.
 
         Parameters
         ----------
         reml : bool
-        start : array_like, shape (m,), optional
-            Start value of θ (see `RelativeFactor`); by default from moments.
+        start : array_like, shape (m,), or fit, or FitRecord, optional
+            Start value of θ (see `RelativeFactor`), or what to go on from: a fit, its record, the `FitInterrupted` that
+            Ctrl-C raises. By default from moments.
         tolerance : float
             Decrease of the deviance that a further step must promise to be taken.
         max_evaluations : int
-        engine : {"auto", "cholmod", "pcg", "dense"}
-            Who does the linear algebra: "cholmod" the exact sparse engine, which "auto" chooses; "pcg" conjugate
-            gradients and random probes, in time and memory proportional to the rows, for designs whose factor does
-            not fit (its Monte-Carlo errors are in `optimizer.monte_carlo`); "dense" the classical one, group by group
-            on the dense covariance of the rows, for comparison (see `compare_engines`).
+        engine : {"auto", "cholmod", "polish", "pcg", "dense"}
+            Who does the linear algebra:
+
+            - "cholmod": the exact sparse engine;
+            - "pcg": conjugate gradients and random probes, in time and memory proportional to the rows, for designs
+              whose factor does not fit (its Monte-Carlo errors are in `optimizer.monte_carlo`);
+            - "polish": "pcg" to its optimum, then exact steps from there, usually two: the result is that of "cholmod";
+            - "dense": the classical computation, group by group on the dense covariance of the rows, for comparison
+              (see `compare_engines`);
+            - "auto": what is predicted to be fast and to fit the memory: exact if that takes seconds, else "polish" if
+              exact steps are affordable, else "pcg", with the exact deviance if one factorisation is. What was chosen
+              and why is in `optimizer.choice`.
+        memory_limit : float or str, optional
+            Memory that the engine may take, in bytes or as text such as ``"8GB"``; by default 80 % of what is free.
+        progress : bool
+            Whether to show the steps; needs tqdm.
         rng : int or Generator
             Draws the probes of "pcg".
 
         Returns
         -------
         LinearMixedModelResults
+
+        Raises
+        ------
+        EngineError
+            If the model does not fit the memory: before the fit starts, with what each engine would need.
+        FitInterrupted
+            By Ctrl-C; `start` goes on from it.
 
         Warns
         -----
@@ -271,89 +323,28 @@ class LinearMixedModel:
         """
         if not isinstance(reml, (bool, np.bool_)):
             raise ValueError(f"reml must be True (REML) or False (maximum likelihood), not {reml!r}.")
-        likelihood = self.likelihood(reml, engine, rng)
-        scale = likelihood.theta_scale
-        if start is None:
-            start = moment_start(self.cross)
-        start = np.asarray(start, dtype=float)
-        if start.shape != scale.shape:
-            raise ValueError(f"start has shape {start.shape}; this model has {scale.size} entries of theta.")
-        if not np.isfinite(start).all():
-            raise ValueError("start holds missing or infinite values.")
-        search = minimize_with_probes if likelihood.engine.slack else minimize
-        record, evaluation = search(likelihood, start, scale, tolerance, max_evaluations)
+        start = self._start(start)
+        choice = choose(self.cross, engine, memory_limit, self.terms, self.weights)
+        with Progress(progress) as shown:
+            search = Search(choice, self.cross, reml, rng, tolerance, max_evaluations, shown)
+            try:
+                likelihood, record, evaluation = search.run(start)
+            except FitInterrupted as stop:
+                stop.model = self
+                raise
         if not record.converged:
             warn(record.message, ConvergenceWarning)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
-
-def _check_labels(index, labelled):
-    """Raise a DataError if a pandas object is labelled otherwise than the response: nothing is aligned here."""
-    for name, values in labelled.items():
-        other = getattr(values, "index", None)
-        both = isinstance(index, pd.Index) and isinstance(other, pd.Index)
-        if both and len(other) == len(index) and not other.equals(index):
-            raise DataError(
-                f"{name} has another index than the response. Rows are matched by position: put them in the same "
-                "order and give both the same index, or pass arrays."
-            )
-
-
-def _array(values, ndim, name):
-    """Return values as a float array of the given number of dimensions."""
-    try:
-        values = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not numeric: {error}.") from None
-    if values.ndim == 2 and ndim == 1 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim == 1 and ndim == 2:
-        values = values[:, None]
-    if values.ndim != ndim:
-        raise DataError(f"{name} has {values.ndim} dimensions; it needs {ndim}.")
-    return values
-
-
-def _default_names(exog):
-    """Return const for a column of ones and x1, x2, ... for the others."""
-    names, number = [], 0
-    for column in exog.T:
-        if "const" not in names and column.size and np.ptp(column) == 0 and column[0] == 1:
-            names.append("const")
-        else:
-            number += 1
-            names.append(f"x{number}")
-    return names
-
-
-def _check(endog, exog, terms, weights, offset, endog_name):
-    """Raise a DataError for arrays that cannot be a mixed model."""
-    n = endog.size
-    if n == 0:
-        raise DataError("The data have no rows.")
-    if not terms:
-        raise DataError("A mixed model needs at least one random-effects term.")
-    for name, values in (("exog", exog), ("weights", weights), ("offset", offset)):
-        if values is not None and values.shape[0] != n:
-            raise DataError(f"{name} has {values.shape[0]} rows, the response has {n}.")
-    for name, values in ((endog_name, endog), ("exog", exog), ("weights", weights), ("offset", offset)):
-        if values is not None and not np.isfinite(values).all():
-            raise DataError(f"{name} holds missing or infinite values. Drop those rows first.")
-    if weights is not None and not (weights > 0).all():
-        raise DataError(f"{(weights <= 0).sum()} weights are zero or negative. Drop those rows or correct the weights.")
-    equal_weights = weights is None or np.ptp(weights) == 0
-    for term in terms:
-        if term.nobs != n:
-            raise DataError(f"Term {term.name!r} has {term.nobs} rows, the response has {n}.")
-        if term.matrix is not None:
-            continue
-        if term.n_levels == 1:
-            raise DataError(
-                f"Grouping factor {term.name!r} has a single level, so its variance cannot be estimated. "
-                "Remove the term, or use a factor with more levels."
-            )
-        if term.n_effects >= n and equal_weights:
-            raise DataError(
-                f"Term {term.name!r} has {term.n_effects} random effects for {n} rows: they cannot be told "
-                "from the residuals. Remove columns of the term, or use a coarser grouping factor."
-            )
+    def _start(self, start):
+        """Return the start value of θ that `start` means, see `fit`."""
+        if start is None:
+            return moment_start(self.cross)
+        start = getattr(start, "record", start)
+        start = np.asarray(getattr(start, "theta", start), dtype=float)
+        size = self.cross.relative_factor.n_theta
+        if start.shape != (size,):
+            raise ValueError(f"start has shape {start.shape}; this model has {size} entries of theta.")
+        if not np.isfinite(start).all():
+            raise ValueError("start holds missing or infinite values.")
+        return start

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .optimize import minimize
+from .progress import SILENT
 
 GOAL = 0.02  # Monte-Carlo error of a variance parameter in its standard errors
 MOST_PROBES = 1_024
@@ -39,17 +40,19 @@ class MonteCarlo:
     rng: np.random.Generator
 
     def __str__(self) -> str:
+        deviance = f"has one of {self.deviance:.2g}" if self.deviance else "is exact"
         return (
             f"Traces are estimated from {self.probes} random probes: the variance parameters have a Monte-Carlo error "
-            f"of at most {100 * self.relative:.2g} % of a standard error, the deviance one of {self.deviance:.2g}."
+            f"of at most {100 * self.relative:.2g} % of a standard error, the deviance {deviance}."
         )
 
 
-def minimize_with_probes(likelihood, start, scale, tolerance, max_evaluations):
+def minimize_with_probes(likelihood, start, scale, tolerance, max_evaluations, progress=SILENT):
     """Return what `minimize` does, after as many probes as bring the Monte-Carlo error of θ below GOAL."""
     engine, evaluations = likelihood.engine, []
     while True:
-        record, at = minimize(likelihood, start, scale, tolerance, max_evaluations - len(evaluations))
+        left = max_evaluations - len(evaluations)
+        record, at = minimize(likelihood, start, scale, tolerance, left, progress=progress)
         evaluations += record.steps
         errors = monte_carlo(likelihood, at)
         if errors.relative < GOAL or engine.probes >= MOST_PROBES or len(evaluations) >= max_evaluations:

@@ -78,5 +78,5 @@ class _Columns:
         gram, left, right = self._gram(a, b), self.F[self.columns[a]], self.F[self.columns[b]]
         sparse = sp.issparse(gram)
         product = gram @ right if sparse else gram[:, None] * right
-        squares = np.sum((gram.data if sparse else gram) ** 2)
+        squares = np.sum(np.square(gram.data if sparse else gram, dtype=float))
         return squares - 2.0 * np.sum(left * product) + np.sum(self.FF[a] * self.FF[b])

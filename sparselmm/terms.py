@@ -40,6 +40,9 @@ class RandomTerm:
         Level of each row, ``levels[codes[i]] == groups[i]``.
     levels : pandas.Index, length l
     values : ndarray of float64, shape (n, c)
+        One column of ones takes no memory: it is a read-only view of a single 1.
+    is_intercept : bool
+        Whether `values` is one column of ones.
     matrix : scipy.sparse.csr_array or None
         The block of Z itself where the user supplied it (see `from_matrix`); `codes` is then None.
 
@@ -56,6 +59,7 @@ class RandomTerm:
     structure: str = "unstructured"
     codes: np.ndarray | None = field(init=False, default=None)
     levels: pd.Index = field(init=False, default=None)
+    is_intercept: bool = field(init=False, default=False)
     matrix: sp.csr_array | None = field(init=False, default=None)
     index: pd.Index | None = field(init=False, default=None)
 
@@ -69,18 +73,20 @@ class RandomTerm:
         codes, levels = factorize(self.groups, self.name)
         values, columns = self.values, self.columns
         if values is None:
-            values, columns = np.ones((codes.size, 1)), columns or ("Intercept",)
-        values = np.array(values, dtype=np.float64, order="C")
+            values, columns = _ones(codes.size), columns or ("Intercept",)
+        values = np.asarray(values, dtype=np.float64)
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2 or values.shape[0] != codes.size or values.shape[1] == 0:
             raise DataError(f"Term {self.name!r}: values have shape {values.shape}, expected ({codes.size}, c).")
-        if not np.isfinite(values).all():
+        is_intercept = values.shape[1] == 1 and bool((values == 1.0).all())
+        values = _ones(codes.size) if is_intercept else np.array(values, order="C")
+        if not is_intercept and not np.isfinite(values).all():
             raise DataError(f"Term {self.name!r}: its columns hold missing or infinite values. Drop those rows first.")
         columns = tuple(columns) if columns else tuple(f"x{i + 1}" for i in range(values.shape[1]))
         if len(columns) != values.shape[1]:
             raise DataError(f"Term {self.name!r}: {len(columns)} column names for {values.shape[1]} columns.")
-        self._set(codes=codes, levels=levels, values=values, columns=columns, groups=None)
+        self._set(codes=codes, levels=levels, values=values, is_intercept=is_intercept, columns=columns, groups=None)
 
     @classmethod
     def from_matrix(cls, matrix, name="Z", levels=None):
@@ -141,12 +147,17 @@ class RandomTerm:
     @property
     def Z(self) -> sp.csr_array:
         """The term's block of Z, shape (n, l*c): level after level, within a level column after column."""
+        return self.rows(slice(None))
+
+    def rows(self, part) -> sp.csr_array:
+        """Return the rows of the block of Z in a slice."""
         if self.matrix is not None:
-            return self.matrix
-        n, c = self.values.shape
-        indices = (self.codes[:, None] * np.int32(c) + np.arange(c, dtype=np.int32)).ravel()
+            return self.matrix if part == slice(None) else self.matrix[part]
+        codes, values = self.codes[part], self.values[part]
+        n, c = values.shape
+        indices = codes if c == 1 else (codes[:, None] * np.int32(c) + np.arange(c, dtype=np.int32)).ravel()
         indptr = np.arange(0, n * c + 1, c, dtype=np.int32)
-        return sp.csr_array((self.values.ravel(), indices, indptr), shape=(n, self.n_effects))
+        return sp.csr_array((values.ravel(), indices, indptr), shape=(n, self.n_effects))
 
 
 def factorize(groups, name="group"):
@@ -163,9 +174,10 @@ def factorize(groups, name="group"):
         raise DataError(f"Grouping factor {name!r} has no rows.")
     if isinstance(groups, pd.Categorical):
         codes, levels = groups.codes, groups.categories
-    elif isinstance(groups, np.ndarray) and groups.dtype.kind == "i" and _is_dense(groups):
-        low = int(groups.min())
-        codes, levels = groups.astype(np.int64) - low, pd.RangeIndex(low, int(groups.max()) + 1)
+    elif isinstance(groups, np.ndarray) and groups.dtype.kind in "iu" and _is_dense(groups):
+        low, codes = int(groups.min()), np.empty(groups.size, dtype=np.int32)
+        np.subtract(groups, low, out=codes, dtype=np.int64, casting="unsafe")
+        levels = pd.RangeIndex(low, int(groups.max()) + 1)
     else:
         try:
             codes, levels = pd.factorize(groups, sort=True)
@@ -186,7 +198,13 @@ def factorize(groups, name="group"):
 
 def _is_dense(values):
     """Return whether integers are numbered so densely that a table of their range costs less than hashing them."""
-    return int(values.max()) - int(values.min()) < 4 * values.size + 1024
+    low, high = int(values.min()), int(values.max())
+    return high - low < min(4 * values.size + 1024, 2**31) and high < 2**63 - 1
+
+
+def _ones(n):
+    """Return one column of ones, (n, 1), that takes no memory."""
+    return np.broadcast_to(np.ones(1), (n, 1))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

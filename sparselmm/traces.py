@@ -17,6 +17,7 @@ from .engines.choose import largest_term
 
 SMALL = 300  # random effects up to which all of Φ at once is faster than eliminating a term
 BLOCK = 4_000_000  # entries of a block of columns (q, b): 32 MB
+PROBED = 16_000_000  # entries of a block of probes
 MOST_WORK = 2e11  # multiplications of the exact traces (some 20 s), above which probes estimate them
 
 
@@ -48,10 +49,10 @@ class Reduced:
         """Z'V⁻¹XR⁻¹, (q, p)."""
         return (self.cross.ZX - self.engine.gram_dot(self.map.dot(self.factors, self._U))) @ self.half
 
-    def marginal_dot(self, V) -> np.ndarray:
-        """Return ΦV, (q, r)."""
+    def marginal_dot(self, V, rough=False) -> np.ndarray:
+        """Return ΦV, (q, r); `rough` as in `Engine.solve`."""
         SV = self.engine.gram_dot(V)
-        solved = self.engine.solve(self.map.tdot(self.factors, SV))
+        solved = self.engine.solve(self.map.tdot(self.factors, SV), rough=rough)
         return SV - self.engine.gram_dot(self.map.dot(self.factors, solved))
 
     def by_level(self, k, V) -> np.ndarray:
@@ -114,9 +115,12 @@ class Reduced:
         sums = self.engine.marginal_block_sums()
         return np.concatenate([np.einsum("rab,ab->r", E, block) for E, block in zip(matrices, sums, strict=True)])
 
-    def criterion_traces(self, matrices, restricted) -> np.ndarray:
-        """Return tr(QG_rQG_s), (m, m), with Q = P if restricted, else V⁻¹, for E_r per term (m_k, c_k, c_k)."""
-        traces = self.contract(matrices, self.pair_grams())
+    def criterion_traces(self, matrices, restricted, grams=None) -> np.ndarray:
+        """Return tr(QG_rQG_s), (m, m), with Q = P if restricted, else V⁻¹, for E_r per term (m_k, c_k, c_k).
+
+        `grams` are `pair_grams` or estimates of them; by default the former are computed.
+        """
+        traces = self.contract(matrices, self.pair_grams() if grams is None else grams)
         if restricted:
             P = self.fixed_gram(matrices)
             traces += np.einsum("rxy,sxy->rs", P, P) - 2.0 * np.einsum("rsxx->rs", self.fixed_pairs(matrices))
@@ -139,28 +143,36 @@ class Reduced:
                     grams[k, m] = grams.get((k, m), 0.0) + _gram(self.by_level(k, block), d)
         return grams
 
-    def probed_grams(self, rng, probes) -> list[dict]:
-        """Return one unbiased estimate of `pair_grams` per probe (Hutchinson 1990)."""
-        shapes, estimates = self.map.shapes, []
-        for _ in range(probes):
-            products = []
-            for shape, part in zip(shapes, self.map.effect_slices, strict=True):
-                signs = np.zeros((self.map.n_effects, shape.n_columns))
-                z = 2.0 * rng.integers(0, 2, shape.n_levels) - 1.0
-                signs[part] = np.kron(z[:, None], np.eye(shape.n_columns))
-                products.append(self.marginal_dot(signs))
-            one_way = {}
-            for k, m in product(range(len(shapes)), repeat=2):
-                y = self.by_level(k, products[m])
-                one_way[k, m] = np.einsum("jab,jef->abef", y, y, optimize=True)
-            estimates.append(
-                {
-                    (k, m): 0.5 * (gram + one_way[m, k].transpose(1, 0, 3, 2))
-                    for (k, m), gram in one_way.items()
-                    if k <= m
-                }
-            )
+    def probed_grams(self, rng, probes, rough=False) -> list[dict]:
+        """Return one unbiased estimate of `pair_grams` per probe (Hutchinson 1990); `rough` as in `Engine.solve`."""
+        columns = sum(shape.n_columns for shape in self.map.shapes)
+        at_once = max(1, PROBED // (self.map.n_effects * columns))
+        estimates = []
+        for first in range(0, probes, at_once):
+            signs = [self._probe(rng, columns) for _ in range(first, min(first + at_once, probes))]
+            marginal = self.marginal_dot(np.concatenate(signs, axis=1), rough)
+            parts = (marginal[:, i * columns : (i + 1) * columns] for i in range(len(signs)))
+            estimates += [self._probed_gram(np.ascontiguousarray(part)) for part in parts]
         return estimates
+
+    def _probe(self, rng, columns):
+        """Return the columns of I of every term, summed over its levels with random signs, (q, Σ c_k)."""
+        signs, end = np.zeros((self.map.n_effects, columns)), 0
+        for shape, part in zip(self.map.shapes, self.map.effect_slices, strict=True):
+            z, start, end = 2.0 * rng.integers(0, 2, shape.n_levels) - 1.0, end, end + shape.n_columns
+            signs[part, start:end] = np.kron(z[:, None], np.eye(shape.n_columns))
+        return signs
+
+    def _probed_gram(self, V):
+        """Return the estimate of `pair_grams` from ΦV (q, Σ c_k) of one probe V."""
+        ends = np.cumsum([shape.n_columns for shape in self.map.shapes])
+        one_way = {}
+        for k, m in product(range(ends.size), repeat=2):
+            y = self.by_level(k, V)[:, :, ends[m] - self.map.shapes[m].n_columns : ends[m]]
+            one_way[k, m] = np.einsum("jab,jef->abef", y, y, optimize=True)
+        return {
+            (k, m): 0.5 * (gram + one_way[m, k].transpose(1, 0, 3, 2)) for (k, m), gram in one_way.items() if k <= m
+        }
 
     @property
     def eliminated(self):

@@ -9,9 +9,10 @@ from oracles import dense_Lambda, dense_Z, random_design
 
 from sparselmm.crossproducts import CrossProducts
 from sparselmm.engines.cholmod import Cholesky, SparseCore
-from sparselmm.engines.choose import choose_engine, product_pattern
+from sparselmm.engines.choose import choose_engine
 from sparselmm.engines.core import DenseCore
 from sparselmm.engines.coupling import DenseCoupling, SparseCoupling
+from sparselmm.engines.exact import product_pattern
 from sparselmm.engines.schur import SchurEngine, coupling_pieces
 from sparselmm.engines.selinv import selected_inverse
 

@@ -1,6 +1,7 @@
 """PcgEngine against the exact engine, and fits by it."""
 
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_fits_reach_the_exact_optimum_within_their_error(slopes, reml, agree):
         "exact engine",
         ours,
         theirs,
-        atol=4 * errors.relative + 2e-3,
+        atol=4 * errors.relative + 4e-3,
     )
     np.testing.assert_allclose(fit.params, exact.params, atol=0.02 * exact.bse.max())
     assert fit.deviance == pytest.approx(exact.deviance, abs=4 * errors.deviance)
@@ -128,7 +129,8 @@ def test_one_term_needs_no_probes():
 def test_too_many_iterations_are_an_error(monkeypatch):
     monkeypatch.setattr("sparselmm.engines.conjugate.MOST_ITERATIONS", 2)
     with pytest.raises(EngineError, match="engine='cholmod'"):
-        crossed().fit(engine="pcg")
+        crossed().likelihood(engine="pcg").evaluate(crossed().fit().theta)
+    assert crossed().fit(engine="pcg").optimizer.monte_carlo is None  # whose factor is cheap: the exact engine instead
 
 
 @pytest.fixture(scope="module")
@@ -188,18 +190,21 @@ def test_standard_errors_of_predictions_by_rows_and_by_columns(fit):
     np.testing.assert_allclose(by_rows, exact.prediction_variances(X[:70], Z[:70]), rtol=1e-7)
 
 
-def test_interrupted_derivatives_leave_the_factor_of_theta(monkeypatch):
+def test_interrupted_solutions_leave_the_factor_of_theta():
     engine = choose_engine(crossed().cross, "pcg")
     engine.factorize(np.array([0.5, 0.0, 0.5]))
-    before, sums, calls = engine.logdet(), engine.inverse_block_sums, []
+    before, counts = engine.marginal_block_sums(), []
 
-    def interrupted():
-        calls.append(None)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return sums()
+    def interrupt(count):
+        counts.append(count)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "inverse_block_sums", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        engine.marginal_block_sums()
-    assert engine.logdet() == before
+    engine.report = interrupt
+    for work in (lambda: engine.factorize(np.ones(3)), engine.logdet):
+        with suppress(KeyboardInterrupt):
+            work()
+    engine.report = counts.append
+    engine.factorize(np.array([0.5, 0.0, 0.5]))
+    for ours, theirs in zip(engine.marginal_block_sums(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert counts[:2] == [0, 0] and max(counts) <= engine.iterations

@@ -88,20 +88,18 @@ def _cells(model, centered, booleans):
 
     None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
     """
-    columns, table = model.design.spec.fixed, model.design.table
+    columns, (table, X, project) = model.design.spec.fixed, model.fixed_rows()
     coded, categorical = _coded_factors(columns, table, booleans)
-    X = model.exog @ model.cross.basis
-    project = (X if model.weights is None else X * model.weights[:, None]).T
     cells = []
     for term, scoped, _ in columns.spec.structure:
         reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if len(scoped) == 1 else set()
         reduced = reduced | booleans if centered else set()
-        product = np.ones((model.nobs, 1))
+        product = np.ones((len(X), 1))
         for factor in term.factors:
             if factor.expr != "1":
                 part = coded[factor.expr]
                 part = part - part.mean(axis=1, keepdims=True) if factor.expr in reduced else part
-                product = (product[:, :, None] * part[:, None, :]).reshape(model.nobs, -1)
+                product = (product[:, :, None] * part[:, None, :]).reshape(len(X), -1)
         inside = project @ product
         if np.linalg.norm(product - X @ inside) > 1e-6 * np.linalg.norm(product):
             return None
@@ -166,8 +164,8 @@ def contrasts(model, type) -> dict[str, np.ndarray]:
     terms = [one for one in terms if one.own.shape[1]]  # the model is one without those whose columns were dropped
     if kind == 3:
         return _in_user_columns(model, terms, [_type_three(one, terms) for one in terms])
-    X = model.exog @ model.cross.basis
-    root = np.linalg.cholesky(X.T @ X).T if X.shape[1] else X[:0]
+    gram = model.exog_gram
+    root = np.linalg.cholesky(gram).T if gram.size else gram
     rows = []
     for i, one in enumerate(terms):
         others = terms[:i] if kind == 1 else [t for t in terms if t is not one and not one.is_contained_in(t)]

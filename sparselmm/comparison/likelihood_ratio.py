@@ -97,7 +97,7 @@ def compare(*fits, names=None, refit=True) -> TestTable:
     if reml and np.ptp([fit.model.cross.basis_logdet for fit in fits]) > 1e-8:
         notes.append(CODED)
     errors = [fit.optimizer.monte_carlo for fit in fits]
-    if any(errors):
+    if any(error is not None and error.deviance > 0.0 for error in errors):
         errors = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
         notes.append(
             f"Deviances by engine='pcg' are estimates, with standard deviations {errors}: so is their difference."
@@ -166,6 +166,8 @@ def _check_same_data(one, other, name, other_name):
             f"{pair} have {one.nobs} and {other.nobs} rows: rows with missing values may have been left out of one. "
             "Fit both to the same rows."
         )
+    if not (one.keeps_rows and other.keeps_rows):
+        return _check_same_marginals(one, other, pair)
     if not np.array_equal(one.endog, other.endog):
         raise DataError(f"{pair} have different responses, or rows in another order. Fit both to the same data.")
     for what in ("weights", "offset"):
@@ -173,3 +175,11 @@ def _check_same_data(one, other, name, other_name):
         neutral = np.full(one.nobs, 1.0 if what == "weights" else 0.0)
         if not np.array_equal(neutral if left is None else left, neutral if right is None else right):
             raise DataError(f"{pair} have different {what}. Fit both with the same.")
+
+
+def _check_same_marginals(one, other, pair):
+    """Raise a DataError if mean or range of response, weights or offset differ: all that is known without the rows."""
+    for what in ("response", "weights", "offset"):
+        left, right = (model.marginals.get(what) for model in (one, other))
+        if (left is None) != (right is None) or not (left is None or np.allclose(left, right, rtol=1e-9)):
+            raise DataError(f"{pair} have different {what}. Fit both to the same data.")

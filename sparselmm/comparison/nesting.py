@@ -64,6 +64,8 @@ class Nesting:
 
 def spans(large, small) -> bool:
     """Return whether every column of X of the small model is a combination of those of the large one."""
+    if not (large.keeps_rows and small.keeps_rows):
+        return set(small.exog_names) <= set(large.exog_names)
     if not small.exog.shape[1]:
         return True
     Q = np.linalg.qr(large.exog)[0]
@@ -77,12 +79,18 @@ def nesting(small, large) -> Nesting | None:
     if isinstance(small, LinearFit):
         return Nesting(np.zeros((map_.n_theta, 0)), np.zeros(map_.n_theta), [np.eye(s.n_columns) for s in shapes])
     rng = np.random.default_rng(SEED)
-    probes = rng.standard_normal((small.nobs, PROBES))
     units, unit_small = _units(large.model), _units(small.model)
-    K, K_small = _kernels(large.model, probes) * units, _kernels(small.model, probes) * unit_small
-    J = np.linalg.lstsq(K, K_small, rcond=1e-10)[0]
-    if np.linalg.norm(K_small - K @ J, axis=0).max() > TOLERANCE * np.linalg.norm(K_small, axis=0).max():
-        return None
+    if large.model.keeps_rows and small.model.keeps_rows:
+        probes = rng.standard_normal((small.nobs, PROBES))
+        K, K_small = _kernels(large.model, probes) * units, _kernels(small.model, probes) * unit_small
+        J = np.linalg.lstsq(K, K_small, rcond=1e-10)[0]
+        if np.linalg.norm(K_small - K @ J, axis=0).max() > TOLERANCE * np.linalg.norm(K_small, axis=0).max():
+            return None
+    else:
+        J = _same_entries(small.model, large.model)
+        if J is None:
+            return None
+        J = J * unit_small / units[:, None]
     inner = covariances_of(map_, J @ _random_covariances(small.likelihood.map, rng, full_rank=True))
     edge = covariances_of(map_, J @ _random_covariances(small.likelihood.map, rng, full_rank=False))
     if any(np.linalg.eigvalsh(G)[0] < -TOLERANCE * max(1.0, np.abs(G).max()) for G in (*inner, *edge)):
@@ -95,6 +103,27 @@ def nesting(small, large) -> Nesting | None:
     small_map = small.likelihood.map
     gamma = small_map.pack([factor @ factor.T for factor in small_map.unpack(small.theta)])
     return Nesting(to_large, to_large @ gamma, null)
+
+
+def _same_entries(small, large):
+    """Return which entries of γ of the larger model are those of the smaller one, (m_large, m_small), told by names.
+
+    None if a term of the smaller model has a column that no term of that factor has in the larger one.
+    """
+    ours, theirs = _entries(large), _entries(small)
+    if not set(theirs) <= set(ours):
+        return None
+    return np.array([[float(entry == other) for other in theirs] for entry in ours])
+
+
+def _entries(model):
+    """Return the name of every entry of γ: its factor and its two columns."""
+    names = [term.name for term in model.terms] if model.design is None else [b.name for b in model.design.roles.bars]
+    return [
+        (name, *sorted((term.columns[i], term.columns[j])))
+        for name, term, shape in zip(names, model.terms, model.cross.shapes, strict=True)
+        for i, j in zip(*shape.entries, strict=True)
+    ]
 
 
 def _units(model):

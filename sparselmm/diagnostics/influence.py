@@ -80,13 +80,13 @@ class Influence:
 
     @labelled
     def covratio(self) -> pd.Series:
-        """|cov(β₍ᵢ₎)| over |cov(β)|: above one if the level makes the fixed effects more precise."""
+        """det cov(β₍ᵢ₎) over det cov(β): above one if the level makes the fixed effects more precise."""
         ratio = len(self._fit.model.exog_names) * np.log(self._sigma2 / self._fit.scale)
         return self._by_level(np.exp(ratio + self._inflation["logdet"]))
 
     @labelled
     def covtrace(self) -> pd.Series:
-        """|tr(cov(β)⁻¹cov(β₍ᵢ₎)) - p|: zero if the level does not matter to the precision of the fixed effects."""
+        """Distance of tr cov(β)⁻¹cov(β₍ᵢ₎) from p: zero if the level does not matter to the precision of β."""
         trace = self._sigma2 / self._fit.scale * self._inflation["trace"]
         return self._by_level(np.abs(trace - len(self._fit.model.exog_names)))
 

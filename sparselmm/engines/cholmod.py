@@ -112,13 +112,6 @@ class SparseCore:
         self.size = self.plan.size
         self._L = self._inverse = None
 
-    @property
-    def flops(self) -> float:
-        """Operations of one factorisation, from the symbolic column counts of L."""
-        from .kernels import column_counts
-
-        return float((column_counts(self.plan.indptr, self.plan.indices).astype(float) ** 2).sum())
-
     def describe(self) -> str:
         """Return how the remainder is factored."""
         size = "" if self._L is None else f" ({self._L.nnz:,} entries in L)"

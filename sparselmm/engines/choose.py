@@ -1,40 +1,56 @@
-"""Choice of the engine, and of the factorisation: which term to eliminate, dense or sparse remainder."""
+"""Choice of the engine, and of the route of a fit, from predicted times and memory."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import scipy.sparse as sp
 
-from .core import DenseCore
-from .coupling import DenseCoupling, SparseCoupling
-from .schur import SchurEngine, coupling_pieces
+from ..errors import DataError, EngineError
+from .cost import classical_memory, pcg_cost, seconds
+from .exact import ExactPlan, is_nested, largest_term
+from .memory import Limit, shown
 
-ENGINES = ("auto", "cholmod", "pcg", "dense")
-SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
-SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
-LARGEST_DENSE_COUPLING = 50_000_000  # entries: 400 MB each for B, BΛ₂ and R
-FULL = 0.35  # share of non-zero entries above which dense products of the coupling beat the compiled loops
-FILLS = 0.1  # share of entries in B'B from which L is all but full, and a symbolic analysis not worth its time
-LARGEST_DENSE_CORE = 30_000  # columns: 7 GB
-DENSE_RATE, SPARSE_RATE = 4e10, 4e9  # q³/s of LAPACK, Σ counts²/s of CHOLMOD, inverses included (measured)
+ENGINES = ("auto", "cholmod", "pcg", "dense", "polish")
+QUICK = 3.0  # seconds of an exact fit that is not worth avoiding
+PATIENCE = 5.0  # seconds that exact numbers may cost besides; or as much as the fit by conjugate gradients itself
+WORTH = 0.2  # share of that which a symbolic analysis may take
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How a fit is done.
+
+    Attributes
+    ----------
+    route : {"exact", "polish", "deviance", "pcg"}
+        All steps by the exact engine; the last ones, after conjugate gradients; conjugate gradients, and the exact
+        deviance at their optimum; conjugate gradients alone.
+    reason : str
+        A sentence with what was predicted; empty where there was nothing to choose.
+    exact : callable or None
+        Makes the exact engine; None if it has no part in the fit.
+    stochastic : callable
+        Makes the one of conjugate gradients, given `rng`.
+    """
+
+    route: str
+    reason: str
+    exact: Callable
+    stochastic: Callable
 
 
 def choose_engine(cross, name="auto", terms=(), weights=None, rng=0):
-    """Return the engine of that name for the cross-products, analysed; "auto" is "cholmod".
+    """Return one engine for the cross-products, analysed: of that name, "auto" and "polish" being the exact one.
 
-    "pcg" is for two terms or more, one of them with a grouping factor; for other models it is "cholmod". Only "dense"
-    looks at the `terms` and `weights` of the rows, only "pcg" draws from `rng`.
+    "pcg" is for crossed terms, one of them with a grouping factor; for other models it is the exact one too. Only
+    "dense" looks at the `terms` and `weights` of the rows, only "pcg" draws from `rng`.
     """
     check_name(name)
-    if name == "pcg" and len(cross.shapes) > 1 and (eliminated := largest_term(cross)) is not None:
-        from .pcg import PcgEngine
-
-        return PcgEngine(cross, eliminated, rng=rng)
-    if name == "dense":
-        from .dense import DenseGroupEngine
-
-        return DenseGroupEngine(cross, sp.hstack([term.Z for term in terms], format="csr"), weights)
-    return schur_engine(cross)
+    if name == "pcg" and not _nothing_to_iterate(cross):
+        return _pcg_engine(cross, rng)
+    return _dense_engine(cross, terms, weights, Limit()) if name == "dense" else schur_engine(cross)
 
 
 def check_name(name):
@@ -43,55 +59,140 @@ def check_name(name):
         raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
 
 
-def largest_term(cross):
-    """Return the position of the term with most effects among those with a grouping factor, None if there is none."""
-    grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
-    return max(grouped, key=lambda k: cross.shapes[k].n_effects, default=None)
-
-
 def schur_engine(cross):
-    """Return the exact sparse engine, the term with most effects eliminated."""
-    shapes, eliminated = cross.shapes, largest_term(cross)
-    rest = [k for k in range(len(shapes)) if k != eliminated]
-    if not rest:
-        return SchurEngine(cross, eliminated, None, None)
-    pieces = [] if eliminated is None else coupling_pieces(cross, eliminated, rest)
-    core = choose_core(cross, rest, pieces)
-    if eliminated is None:
-        return SchurEngine(cross, None, core, None)
-    c = shapes[eliminated].n_columns
-    size, filled = shapes[eliminated].n_effects * core.size, sum(piece.nnz for piece in pieces)
-    full = size <= LARGEST_DENSE_COUPLING and filled > FULL * size
-    if core.rank is None and (size <= SMALL_COUPLING or full):
-        coupling = DenseCoupling(sp.hstack(pieces), c, core.map)
-    else:
-        coupling = SparseCoupling(pieces, c, core.map, core.rank)
-    return SchurEngine(cross, eliminated, core, coupling)
+    """Return the exact sparse engine; an EngineError if it does not fit the memory."""
+    plan = ExactPlan(cross, Limit())
+    if not plan.trivial:
+        _check_memory(plan, None, "cholmod")
+    return plan.engine()
 
 
-def choose_core(cross, rest, pieces):
-    """Return a dense or sparse core for the terms in `rest`, whichever is predicted to be faster."""
-    size = sum(cross.shapes[k].n_effects for k in rest)
-    if size <= SMALL_CORE:
-        return DenseCore(cross, rest)
-    B = sp.hstack(pieces, format="csr") if pieces else None
-    if size <= LARGEST_DENSE_CORE and B is not None and _sampled_density(B) > FILLS:
-        return DenseCore(cross, rest)
-    from .cholmod import SparseCore
+def _pcg_engine(cross, rng):
+    from .pcg import PcgEngine
 
-    core = SparseCore(cross, rest, None if B is None else product_pattern(B))
-    dense_time = size**3 / DENSE_RATE
-    return DenseCore(cross, rest) if size <= LARGEST_DENSE_CORE and dense_time < core.flops / SPARSE_RATE else core
+    return PcgEngine(cross, largest_term(cross), rng=rng)
 
 
-def _sampled_density(B, samples=64):
-    """Return the mean share of non-zero entries in some columns of B'B, evenly spread."""
-    columns = np.linspace(0, B.shape[1] - 1, min(samples, B.shape[1])).astype(int)
-    product = abs(B[:, columns]).T @ abs(B)
-    return product.nnz / (product.shape[0] * product.shape[1])
+def _dense_engine(cross, terms, weights, limit):
+    from .dense import DenseGroupEngine
+
+    try:
+        Z = sp.hstack([term.Z for term in terms], format="csr")
+    except DataError as error:
+        raise EngineError(
+            "engine='dense' needs the rows of the data, which were not kept. Take engine='auto', or fit a data frame "
+            "that is in memory."
+        ) from error
+    if not limit.admits(memory := classical_memory(Z)):
+        raise EngineError(
+            f"engine='dense' needs {shown(memory)} for the covariance of the rows; the memory limit is {limit}. "
+            "engine='auto' needs no such matrix."
+        )
+    return DenseGroupEngine(cross, Z, weights)
 
 
-def product_pattern(B):
-    """Return the pattern of B'B."""
-    ones = sp.csr_array((np.ones(B.nnz), B.indices, B.indptr), shape=B.shape)
-    return ones.T @ ones
+def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Choice:
+    """Return how to fit: by the engine of that name, or as predicted times and memory say.
+
+    Raises
+    ------
+    EngineError
+        If that does not fit the memory, before anything is done.
+    """
+    check_name(name)
+    limit = Limit(memory_limit)
+    plan = ExactPlan(cross, limit)
+
+    def choice(route, reason=""):
+        return Choice(route, reason, None if route == "pcg" else plan.engine, lambda rng: _pcg_engine(cross, rng))
+
+    if name == "dense":
+        return Choice("exact", "", lambda: _dense_engine(cross, terms, weights, limit), None)
+    if name == "auto" and plan.trivial and memory_limit is None:
+        return choice("exact")
+    nothing = _nothing_to_iterate(cross)
+    pcg = None if nothing else pcg_cost(plan.sizes)
+    if name == "auto" and pcg is not None:
+        return choice(*_automatic(plan, pcg))
+    _check_memory(plan, pcg, name)
+    if name in ("auto", "cholmod"):
+        return choice("exact")
+    if nothing:
+        return choice("exact", f"Exact instead of engine={name!r}: {nothing}.")
+    return choice(*_as_asked(plan, pcg)) if name == "pcg" else choice(name)
+
+
+def _nothing_to_iterate(cross):
+    """Return why conjugate gradients have nothing to do, empty if they have."""
+    if len(cross.shapes) == 1:
+        return "a single term leaves no system to iterate on"
+    if largest_term(cross) is None:
+        return "no term has a grouping factor"
+    return "the terms are nested, so that the factor does not fill in" if is_nested(cross) else ""
+
+
+def _automatic(plan, pcg):
+    """Return the route and the sentence that says why."""
+    limit, by_pcg = plan.limit, f"Conjugate gradients, {pcg} predicted"
+    if not limit.admits(pcg.memory):
+        _check_memory(plan, pcg, "auto")
+        return "exact", f"Exact, {plan.cost} predicted; conjugate gradients need {shown(pcg.memory)} of {limit}."
+    most = max(PATIENCE, pcg.seconds)
+    against = _objection(plan, plan.floor, most, "at least ") or _objection(plan, plan.cost, most)
+    if against:
+        return "pcg", f"{by_pcg}; the exact engine {against}."
+    cost = plan.cost
+    if cost.seconds <= max(QUICK, pcg.seconds):
+        return "exact", f"Exact, {cost} predicted; conjugate gradients would take {pcg}."
+    alone = f"exact alone would take {seconds(cost.seconds)}"
+    if 2.0 * cost.evaluation <= most:
+        step = f"two exact steps, {seconds(cost.evaluation)} each and {shown(cost.memory)}"
+        return "polish", f"{by_pcg}, then {step}; {alone}."
+    if not limit.admits(cost.memory + pcg.memory):
+        return "pcg", f"{by_pcg}; the exact engine needs {shown(cost.memory)} besides, of {limit}."
+    once = f"one factorisation, {seconds(cost.factor)} and {shown(cost.memory)}, for the deviance if its error is large"
+    return "deviance", f"{by_pcg}, then {once}; {alone}."
+
+
+def _as_asked(plan, pcg):
+    """Return the route of engine="pcg" and a sentence: with the exact deviance where that at most doubles the time."""
+    against = _objection(plan, plan.floor, pcg.seconds) or _objection(plan, plan.cost, pcg.seconds)
+    if against or not plan.limit.admits(plan.cost.memory + pcg.memory):
+        return "pcg", f"Conjugate gradients as asked for, {pcg} predicted."
+    once = f"one factorisation, {seconds(plan.cost.factor)}, for the deviance if its error is large"
+    return "deviance", f"Conjugate gradients as asked for, {pcg} predicted, then {once}."
+
+
+def _objection(plan, cost, most, least=""):
+    """Return why the exact engine is out of the question, empty if it is not: its memory, or its time for one θ."""
+    if not plan.limit.admits(cost.memory):
+        return f"needs {least}{shown(cost.memory)} of {plan.limit}"
+    if cost.factor > most:
+        return f"would take {least}{cost}"
+    if plan.analysis_seconds > WORTH * most:
+        return f"would take {seconds(plan.analysis_seconds)} to analyse alone"
+    return ""
+
+
+def _check_memory(plan, pcg, name):
+    """Raise an EngineError if an engine with a part in the fit does not fit the memory, and name one that does."""
+    limit = plan.limit
+    parts = {"polish": ("cholmod", "pcg"), "pcg": ("pcg",)}.get(name) if pcg else None
+    parts, needs = parts or ("cholmod",), {"pcg": pcg.memory} if pcg else {}
+    if "cholmod" in parts or not limit.admits(pcg.memory):
+        needs["cholmod"] = plan.memory
+    lacking = [engine for engine in parts if not limit.admits(needs[engine])]
+    if not lacking:
+        return
+    purpose = {"cholmod": plan.described, "pcg": "conjugate gradients"}
+    texts = {engine: f"{shown(size)} for {purpose[engine]}" for engine, size in needs.items()}
+    for engine, size in needs.items():
+        if limit.admits(size):
+            raise EngineError(
+                f"engine={name!r} needs {texts[lacking[0]]}; the memory limit is {limit}. engine={engine!r} needs "
+                f"{shown(size)}: take that or engine='auto', or raise memory_limit=."
+            )
+    raise EngineError(
+        f"This model does not fit the memory: it needs {' or '.join(texts.values())}, and the limit is {limit}. Raise "
+        "memory_limit=, take a machine with more memory, or leave out a term or some of its columns."
+    )

@@ -10,6 +10,7 @@ from scipy.linalg import eigh_tridiagonal
 from ..errors import EngineError
 
 MOST_ITERATIONS = 2_000
+REPORTED = 5  # iterations between reports
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Solution:
     def log_quadratic(self) -> np.ndarray:
         """Return b'log(A)b for every column, (r,), by Lanczos quadrature (Golub & Meurant 2010; Ubaru et al. 2017).
 
-        The coefficients of the iterations are those of Lanczos from b, as they start at x = 0.
+        The coefficients of the iterations are those of Lanczos from b if they started at x = 0.
         """
         values = np.zeros(self.norms.size)
         for column in np.flatnonzero(self.norms > 0):
@@ -52,7 +53,7 @@ class Solution:
         return values
 
 
-def conjugate_gradients(apply, rhs, tolerance) -> Solution:
+def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solution:
     """Return the solution of Ax = b for every column of b.
 
     Columns that have converged take no part in further products.
@@ -64,6 +65,10 @@ def conjugate_gradients(apply, rhs, tolerance) -> Solution:
     rhs : ndarray (q, r)
     tolerance : float
         Norm of the residual in units of |b|.
+    start : ndarray (q, r), optional
+        Where to start; columns whose residual there is larger than b start at zero.
+    report : callable, optional
+        Called with the number of iterations now and then.
 
     Raises
     ------
@@ -72,9 +77,17 @@ def conjugate_gradients(apply, rhs, tolerance) -> Solution:
     """
     norms = np.sqrt(np.einsum("ij,ij->j", rhs, rhs))
     limit = (tolerance * norms) ** 2
-    x, active, coefficients = np.zeros(rhs.shape), np.flatnonzero(norms), []
-    r, s, direction, part = rhs[:, active], norms[active] ** 2, rhs[:, active], x[:, active]
+    x, residual, squares = np.zeros(rhs.shape), rhs, norms**2
+    if start is not None:
+        residual = rhs - apply(start)
+        squares = np.einsum("ij,ij->j", residual, residual)
+        helps = squares < norms**2
+        x, residual, squares = x + start * helps, np.where(helps, residual, rhs), np.where(helps, squares, norms**2)
+    active, coefficients = np.flatnonzero(squares > limit), []
+    r, s, direction, part = residual[:, active], squares[active], residual[:, active], x[:, active]
     while active.size:
+        if report is not None and len(coefficients) % REPORTED == 0:
+            report(len(coefficients))
         if len(coefficients) == MOST_ITERATIONS:
             raise EngineError(
                 f"Conjugate gradients did not converge in {MOST_ITERATIONS} iterations. Use engine='cholmod'."

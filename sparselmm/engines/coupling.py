@@ -17,7 +17,7 @@ class DenseCoupling:
     """R as a dense (l*c, q) array."""
 
     def __init__(self, B, n_columns, factor_map):
-        self.B = np.ascontiguousarray(B.toarray())
+        self.B = np.ascontiguousarray(B.toarray(), dtype=float)
         self.c = n_columns
         self.map = factor_map
 

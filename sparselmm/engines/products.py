@@ -1,61 +1,103 @@
-"""Products with the sparse parts of S, and sums over levels, for PcgEngine."""
+"""Products of PcgEngine with B = Z₁'WZ₂, read from the arrays of the cross-products."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 
-SMALL_PRODUCT = 100_000  # multiplications of a product that threads would not wake up for
+REDUCED = 4  # entries per column of a thread's sums below which further threads cost more than they save
+LANES = 4  # columns that a processor multiplies at a time
 
 
-class Matrix:
-    """A sparse matrix that multiplies blocks of vectors, on all threads if it is large."""
+class Coupling:
+    """B, (l*c, q), in CSR form with sorted indices: level i of the first term owns c of its rows.
 
-    def __init__(self, matrix):
-        from .spmm import csr_dot
+    Memory besides B are the sums of every thread, (q, r): B'(...) is summed over rows, not a product with a transpose.
+    """
 
-        matrix = sp.csr_array(matrix)
-        self._dot, self.shape, self.nnz = csr_dot, matrix.shape, matrix.nnz
-        self._matrix = matrix
+    def __init__(self, matrix, c):
+        from numba import get_num_threads
 
-    def __matmul__(self, V):
-        if self.nnz * V.shape[1] < SMALL_PRODUCT:
-            return self._matrix @ V
+        from . import spmm
+
+        self._kernels, self.c = spmm, c
+        self.shape, self.nnz = matrix.shape, matrix.nnz
+        self.matrix, self._arrays = matrix, (matrix.indptr, matrix.indices, matrix.data)
+        self._threads = int(np.clip(self.nnz // (REDUCED * max(self.shape[1], 1)), 1, get_num_threads()))
+        by_level = matrix.indptr[::c]  # threads own equal numbers of entries
+        self._starts = np.searchsorted(by_level, np.linspace(0, self.nnz, self._threads + 1)).astype(np.int64)
+        self._starts[[0, -1]] = 0, by_level.size - 1
+
+    def dot(self, V):
+        """Return BV, (l*c, r)."""
         out = np.empty((self.shape[0], V.shape[1]))
-        self._dot(self._matrix.indptr, self._matrix.indices, self._matrix.data, np.ascontiguousarray(V), out)
+        self._kernels.csr_dot(*self._arrays, np.ascontiguousarray(V), out)
         return out
 
+    def tdot(self, V):
+        """Return B'V, (q, r)."""
+        sums = self._sums(V.shape[1])
+        self._kernels.csr_tdot(*self._arrays, np.ascontiguousarray(V), self._starts * self.c, sums)
+        return sums.sum(axis=0)
 
-class CoreBlocks:
-    """B of one core term as blocks (e, c, d): entry e couples level `row` of the first term to level `column`."""
+    def normal_dot(self, H, V):
+        """Return Σ_i B_i'H_iB_iV, (q, r), for H (l, c, c)."""
+        width = V.shape[1]
+        padded = np.zeros((self.shape[1], width + -width % LANES))
+        padded[:, :width] = V
+        sums = self._sums(padded.shape[1])
+        self._kernels.normal_dot(*self._arrays, H, padded, self._starts, sums)
+        return sums[:, :, :width].sum(axis=0)
 
-    def __init__(self, piece, c, d):
-        block = sp.csr_array(piece).tobsr((c, d))
-        self.data = block.data
-        self.row = np.repeat(np.arange(block.indptr.size - 1, dtype=np.int32), np.diff(block.indptr))
-        self.column, self.levels = block.indices, piece.shape[1] // d
+    def column_blocks(self, H, part, d):
+        """Return Σ_i B_ij'H_iB_ij for every level j of the term with these columns, (l, d, d)."""
+        sums = np.empty((self._threads, (part.stop - part.start) // d, d, d))
+        self._kernels.column_blocks(*self._arrays, H, part.start, part.stop, self._starts, sums)
+        return sums.sum(axis=0)
 
-    def sandwich(self, H):
-        """Return Σ_i B_ij'H_iB_ij for every level j of the core term, (levels, d, d)."""
-        d = self.data.shape[2]
-        out = np.empty((self.levels, d, d))
-        half = np.matmul(H[self.row], self.data) if d > 1 or H.shape[1] > 1 else None
-        for a in range(d):
-            for b in range(a + 1):
-                if half is None:
-                    values = H[self.row, 0, 0] * self.data[:, 0, 0] ** 2
-                else:
-                    values = np.einsum("ec,ec->e", self.data[:, :, a], half[:, :, b])
-                out[:, a, b] = out[:, b, a] = np.bincount(self.column, values, minlength=self.levels)
-        return out
+    def add_row_blocks(self, G, part, out):
+        """Add Σ_j B_ijG_jB_ij' over the levels j of the term with these columns to out (l, c, c)."""
+        self._kernels.row_blocks(*self._arrays, G, part.start, part.stop, out)
 
-    def trace(self, outer, half):
-        """Return Σ_e O B_e (h'h) B_e'O', O the block of the row and h that of the column, (c, c)."""
-        if self.data.shape[1:] == (1, 1):
-            scaled = outer[self.row, 0, 0] * self.data[:, 0, 0] * half[self.column, 0, 0]
-            return np.array([[scaled @ scaled]])
-        scaled = np.matmul(np.matmul(outer[self.row], self.data), half[self.column].transpose(0, 2, 1))
-        return np.einsum("ead,ebd->ab", scaled, scaled)
+    def gram(self, H):
+        """Return Σ_i B_i'H_iB_i, dense (q, q)."""
+        sums = np.empty((self._threads, self.shape[1], self.shape[1]))
+        self._kernels.gram(*self._arrays, H, self._starts, sums)
+        return sums.sum(axis=0)
+
+    def add_quadratic(self, F, out):
+        """Add B_iFB_i' to out (l, c, c), for dense F (q, q)."""
+        self._kernels.quadratic(*self._arrays, F, out)
+
+    def _sums(self, width):
+        return np.empty((self._threads, self.shape[1], width))
+
+
+def canonical(matrix) -> sp.csr_array:
+    """Return the matrix in CSR form with sorted indices; its arrays are not copied if it is."""
+    matrix = sp.csr_array(matrix)
+    matrix.sort_indices()
+    return matrix
+
+
+def joined(pieces) -> sp.csr_array:
+    """Return the pieces side by side; the array itself if there is one."""
+    return canonical(pieces[0] if len(pieces) == 1 else sp.hstack(pieces, format="csr"))
+
+
+def core_gram(cross, terms) -> sp.csr_array:
+    """Return the part of S that belongs to these terms, both triangles."""
+
+    def block(k, m):
+        if k == m:
+            own = cross.diagonal[k]
+            if sp.issparse(own):
+                return own
+            levels, c, _ = own.shape
+            return sp.bsr_array((own, np.arange(levels), np.arange(levels + 1)), shape=(levels * c, levels * c))
+        return cross.cross[k, m] if k < m else cross.cross[m, k].T
+
+    return sp.block_array([[block(k, m) for m in terms] for k in terms], format="csr")
 
 
 def diagonal_blocks(block):
@@ -66,6 +108,9 @@ def diagonal_blocks(block):
 def outer_sums(left, right, levels, modes):
     """Return Σ_j (l_jr_j' + r_jl_j')/2 of every random probe plus the sum over the modes, (t, c, c)."""
     left, right = (values.reshape(levels, -1, values.shape[1]) for values in (left, right))
-    products = np.einsum("jat,jbt->tab", left, right)
+    if left.shape[1] == 1:
+        products = np.einsum("jat,jat->t", left, right)[:, None, None]
+    else:
+        products = np.einsum("jat,jbt->tab", left, right)
     products = 0.5 * (products + products.transpose(0, 2, 1))
     return products[modes:] + products[:modes].sum(axis=0)

@@ -162,18 +162,20 @@ class ReferenceGrid:
         counted = [axis for axis in self.axes.values() if axis.counted]
         codes = np.array([positions(_index(axis.values), self.columns[axis.name]) for axis in counted], dtype=int)
         shape = [axis.size for axis in counted]
-        codes = codes.reshape(len(counted), self.model.nobs)
-        codes = codes[:, (codes >= 0).all(axis=0)]
+        frequencies = self.model.design.frequencies
+        codes = codes.reshape(len(counted), frequencies.size)
+        inside = (codes >= 0).all(axis=0)
+        codes, frequencies = codes[:, inside], frequencies[inside]
         flat = np.ravel_multi_index(tuple(codes), shape) if counted else np.zeros(codes.shape[1], dtype=int)
-        counts = np.bincount(flat, minlength=int(np.prod(shape))).astype(float)
+        counts = np.bincount(flat, frequencies, minlength=int(np.prod(shape)))
         counts = counts.reshape([axis.size if axis.counted else 1 for axis in self.axes.values()])
         return np.broadcast_to(counts, [axis.size for axis in self.axes.values()])
 
     def _weights(self, weights, over):
         """Return the weights of the combinations when the axes `over` are averaged."""
-        counts = self.counts
         if weights == "equal":
-            return np.ones(counts.shape)
+            return np.ones([axis.size for axis in self.axes.values()])
+        counts = self.counts
         if weights == "flat":
             return (counts > 0).astype(float)
         if weights == "cells":
@@ -226,13 +228,19 @@ def _levels(fixed, name, values):
     encoders = {} if fixed.spec is None else fixed.spec.encoder_state
     for factor in [] if fixed.spec is None else fixed.spec.factors:
         known = encoders.get(factor.expr, (None, {}))[1].get("categories")
-        if known is not None and _variables_of(factor) == {name} and set(known) == set(pd.unique(values)):
+        if known is not None and _variables_of(factor) == {name} and set(known) == _different(values):
             break
     else:
         if values.dtype.kind in "iufmM":
             return None
         known = np.unique(values)
     return np.asarray(known) if values.dtype.kind in "iufmMb" else pd.Categorical(known, categories=known)
+
+
+def _different(values):
+    """Return the set of different values of a column, None if they are many and not kept."""
+    different = np.unique(values)
+    return set(different) if isinstance(different, np.ndarray) else None
 
 
 def _variables_of(factor):

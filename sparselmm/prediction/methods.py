@@ -1,4 +1,4 @@
-"""Methods of `LinearMixedModelResults`: predictions."""
+"""Methods of `LinearMixedModelResults`: predictions, and fits of further rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from ..habits import explains
 from ..labels import frozen, labelled
 
 
+def is_read_in_chunks(new) -> bool:
+    """Return whether new data are a source (see `lmer`), not a frame in memory."""
+    from ..streaming.sources import is_source
+
+    return is_source(new)
+
+
 class PredictionMethods:
-    """Predictions."""
+    """Predictions, and fits of further rows."""
 
     @explains(
         allow_new_levels="new_levels='zero'",
@@ -34,6 +41,9 @@ class PredictionMethods:
         level=0.95,
         weights=None,
         ddf=None,
+        sink=None,
+        columns=None,
+        progress=False,
     ):
         """Predict the response, with standard errors and intervals if asked for.
 
@@ -41,7 +51,7 @@ class PredictionMethods:
         ----------
         new : data frame or dict of arrays, optional
             The columns that the formula uses, without the response. Default: the data of the fit. The model must
-            come from a formula.
+            come from a formula. With `sink` also a source that is read in chunks (see `lmer`).
         random : bool, str or list of str
             Whether random effects are included, or the names of the terms whose are.
         new_levels : {"raise", "zero"}
@@ -64,6 +74,14 @@ class PredictionMethods:
             Degrees of freedom of intervals. Default: Satterthwaite's with ``random=False``; the normal distribution
             (``"z"``) where random effects are included, as Satterthwaite's cost two more passes over the rows for
             every variance parameter. The last two are for population means.
+        sink : str or Path, optional
+            Parquet file to which predictions are written, chunk after chunk, in the order of the rows. It appears when
+            all are written, under this name.
+        columns : sequence of str, optional
+            Columns of `new` that are written before the predictions. Default: those of the grouping factors that are
+            included.
+        progress : bool
+            With `sink`: whether to show a bar of the rows; needs tqdm.
 
         Returns
         -------
@@ -73,6 +91,8 @@ class PredictionMethods:
             With `se` or `interval`: columns estimate and std.error, and with `interval` df (infinite for the normal
             distribution), conf.low and conf.high. The std.error of ``interval="prediction"`` is the standard
             deviation of the new observation around its prediction.
+        Path
+            With `sink`: the file, whose last columns are estimate and, with `se` or `interval`, those of the DataFrame.
 
         Raises
         ------
@@ -89,9 +109,16 @@ class PredictionMethods:
         ----------
         Henderson (1975), Best linear unbiased estimation and prediction under a selection model, Biometrics 31.
         """
+        options = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
         from .intervals import predict
 
-        return predict(self, new, random, new_levels, offset, se, interval, level, weights, ddf)
+        if sink is not None or (new is not None and is_read_in_chunks(new)):
+            from .sink import predict_to
+
+            return predict_to(self, new, random, new_levels, offset, options, sink, columns, progress)
+        if columns is not None:
+            raise ValueError("columns are those written to a file: give sink='out.parquet', too.")
+        return predict(self, new, random, new_levels, offset, **options)
 
     @labelled
     def coefficients_se(self) -> dict[str, pd.DataFrame]:
@@ -108,4 +135,4 @@ class PredictionMethods:
         """Names of the columns of the formula that are no functions of their own row."""
         from .rowwise import spanning_columns
 
-        return spanning_columns(self.model.design)
+        return [] if self.model.design.is_rowwise else spanning_columns(self.model.design)

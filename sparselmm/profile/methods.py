@@ -63,4 +63,4 @@ class ProfileMethods:
     @cached_property
     def _ml_fit(self):
         """The maximum-likelihood fit of the same model: this one if it is."""
-        return self.model.fit(reml=False, start=self.theta) if self.reml else self
+        return self.model.fit(reml=False, start=self.theta, engine=self._engine) if self.reml else self

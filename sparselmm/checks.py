@@ -1,0 +1,103 @@
+"""Checks of the arrays of a model: each failure names the column or term, what is wrong with it and the remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .errors import DataError
+
+
+def check_labels(index, labelled):
+    """Raise a DataError if a pandas object is labelled otherwise than the response: nothing is aligned here."""
+    for name, values in labelled.items():
+        other = getattr(values, "index", None)
+        both = isinstance(index, pd.Index) and isinstance(other, pd.Index)
+        if both and len(other) == len(index) and not other.equals(index):
+            raise DataError(
+                f"{name} has another index than the response. Rows are matched by position: put them in the same "
+                "order and give both the same index, or pass arrays."
+            )
+
+
+def as_array(values, ndim, name):
+    """Return values as a float array of the given number of dimensions."""
+    try:
+        values = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is not numeric: {error}.") from None
+    if values.ndim == 2 and ndim == 1 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 1 and ndim == 2:
+        values = values[:, None]
+    if values.ndim != ndim:
+        raise DataError(f"{name} has {values.ndim} dimensions; it needs {ndim}.")
+    return values
+
+
+def default_names(exog):
+    """Return const for a column of ones and x1, x2, ... for the others."""
+    names, number = [], 0
+    for column in exog.T:
+        if "const" not in names and column.size and np.ptp(column) == 0 and column[0] == 1:
+            names.append("const")
+        else:
+            number += 1
+            names.append(f"x{number}")
+    return names
+
+
+def check_model(endog, exog, terms, weights, offset, endog_name):
+    """Raise a DataError for arrays that cannot be a mixed model."""
+    n = endog.size
+    if n == 0:
+        raise DataError("The data have no rows.")
+    if not terms:
+        raise DataError("A mixed model needs at least one random-effects term.")
+    for name, values in (("exog", exog), ("weights", weights), ("offset", offset)):
+        if values is not None and values.shape[0] != n:
+            raise DataError(f"{name} has {values.shape[0]} rows, the response has {n}.")
+    for name, values in ((endog_name, endog), ("exog", exog), ("weights", weights), ("offset", offset)):
+        if values is not None and not np.isfinite(values).all():
+            raise DataError(f"{name} holds missing or infinite values. Drop those rows first.")
+    if weights is not None and not (weights > 0).all():
+        raise DataError(f"{(weights <= 0).sum()} weights are zero or negative. Drop those rows or correct the weights.")
+    equal_weights = weights is None or np.ptp(weights) == 0
+    for term in terms:
+        if term.nobs != n:
+            raise DataError(f"Term {term.name!r} has {term.nobs} rows, the response has {n}.")
+        if term.matrix is not None:
+            continue
+        check_term(term.name, term.n_levels, term.n_effects, n, equal_weights)
+
+
+def check_term(name, n_levels, n_effects, n, equal_weights):
+    """Raise a DataError for a grouping factor whose variance cannot be estimated from n rows."""
+    if n_levels == 1:
+        raise DataError(
+            f"Grouping factor {name!r} has a single level, so its variance cannot be estimated. "
+            "Remove the term, or use a factor with more levels."
+        )
+    if n_effects >= n and equal_weights:
+        raise DataError(
+            f"Term {name!r} has {n_effects} random effects for {n} rows: they cannot be told "
+            "from the residuals. Remove columns of the term, or use a coarser grouping factor."
+        )
+
+
+def check_rows(n, p):
+    """Raise a DataError if n rows leave no residual beside p independent fixed effects."""
+    if p >= n:
+        raise DataError(
+            f"There are {n} rows for {p} independent fixed effects: no residual is left. "
+            "Use fewer fixed effects or more data."
+        )
+
+
+def check_residual(endog_name, residual, tiny):
+    """Raise a DataError if the residual sum of squares is no more than `tiny`, rounding."""
+    if residual <= tiny:
+        raise DataError(
+            f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: "
+            "there is no residual variance to estimate."
+        )

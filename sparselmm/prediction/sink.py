@@ -1,0 +1,116 @@
+"""Predictions of rows that are read in chunks, written to a file chunk after chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+from ..data import near
+from ..errors import DataError
+from ..formula import bare, column_name
+from .intervals import included_terms, predict
+
+ENDINGS = (".parquet", ".pq")
+
+
+def predict_to(fit, new, random, new_levels, offset, options, sink, columns, progress) -> Path:
+    """Write predictions of the rows of a frame or source to a Parquet file; see `PredictionMethods.predict`."""
+    from ..progress import Progress
+    from ..streaming.prefetch import prefetched
+    from ..streaming.sources import CHUNK_ROWS, Frames, is_source, open_source
+
+    if sink is None:
+        raise DataError(
+            "These rows are read in chunks: give a file for their predictions, sink='out.parquet', or a data frame."
+        )
+    sink = Path(sink).expanduser()
+    if sink.suffix not in ENDINGS:
+        raise ValueError(f"sink={str(sink)!r} is to be a Parquet file: its name ends in .parquet.")
+    if fit.model.design is None or new is None:
+        raise DataError("Give the rows to predict, predict(source, sink='out.parquet'), of a model from a formula.")
+    if offset is not None or not (options["weights"] is None or isinstance(options["weights"], (str, int, float))):
+        raise DataError("Offsets and weights of rows that are read in chunks are columns of theirs, not arrays.")
+    source = open_source(new) if is_source(new) else Frames([new])
+    included = included_terms(fit.model, random)
+    columns = _copied(fit.model, included, columns, source)
+    needed = set(columns) | _needed(fit.model, included, options)
+    needed = [name for name in source.columns if name in needed]
+
+    def parts():
+        for frame in prefetched(source.chunks(needed, CHUNK_ROWS)):
+            made = predict(fit, frame, random, new_levels, None, **options)
+            yield frame, made.to_frame("estimate") if isinstance(made, pd.Series) else made
+
+    with Progress(progress) as shown:
+        shown.rows(source.rows)
+        _write(parts(), sink, columns, shown)
+    return sink
+
+
+def _needed(model, included, options) -> set[str]:
+    """Return the columns that predictions use."""
+    spec = model.design.spec
+    fresh = range(len(spec.random)) if options["interval"] == "prediction" else ()
+    names = spec.variables(included) | {name for k in fresh for name in spec.random[k][0].variables}
+    return names | ({options["weights"]} if isinstance(options["weights"], str) else set())
+
+
+def _copied(model, included, columns, source) -> list[str]:
+    """Return the columns that are copied from the source."""
+    if columns is None:
+        factors = [part for k in included for part in model.design.spec.random[k][1].factor]
+        return list(dict.fromkeys(bare(part.text) for part in factors if column_name(part.text) is not None))
+    columns = [columns] if isinstance(columns, str) else list(columns)
+    for name in columns:
+        if name not in source.columns:
+            raise DataError(f"columns: the data have no column {name!r}.{near(name, source.columns)}")
+    return columns
+
+
+def _write(parts, sink, columns, shown) -> None:
+    """Write copied columns and predictions, chunk after chunk, to a file that appears when it is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ..streaming.spool import as_arrow
+
+    unfinished, writer = sink.with_name(f".{sink.name}-{uuid4().hex}"), None
+    try:
+        for frame, made in parts:
+            taken = [name for name in columns if name in made.columns]
+            if taken:
+                raise ValueError(f"columns: {taken[0]!r} is the name of a column of the predictions. Rename it.")
+            copied = _decoded(as_arrow(frame, columns)) if columns else pa.table({})
+            arrays = {name: copied[name] for name in columns} | {name: made[name].to_numpy() for name in made.columns}
+            table = pa.table(arrays)
+            writer = writer or pq.ParquetWriter(unfinished, table.schema)
+            writer.write_table(_cast(table, writer.schema))
+            shown.add_rows(table.num_rows)
+        if writer is None:
+            raise DataError("The data have no rows. Check the source.")
+        writer.close()
+        unfinished.replace(sink)
+    finally:
+        if writer is not None:
+            writer.close()
+        unfinished.unlink(missing_ok=True)
+
+
+def _decoded(table):
+    """Return an Arrow table with the labels in the place of dictionaries, which differ between chunks."""
+    import pyarrow as pa
+
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(zip(table.schema.names, kinds, strict=True)))
+
+
+def _cast(table, schema):
+    """Return a chunk in the types of the first."""
+    import pyarrow as pa
+
+    try:
+        return table.cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"A column has another type in a later chunk than in the first: {error}") from None

@@ -1,0 +1,51 @@
+"""What is known of the rows of any model from a formula: the Plan that sums further rows, and the Sums of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..crossproducts import CrossProducts
+from ..data import Table
+from ..errors import DataError
+from ..frame import OFFSET, WEIGHTS, DesignSpec
+from ..prediction.rowwise import spanning_columns
+from .facts import Facts
+from .pilot import representatives, widened, without_levels
+from .plan import Plan, Sums
+
+
+def plan_and_sums(model) -> tuple[Plan, Sums]:
+    """Return the Plan of a model from a formula and the Sums of its rows."""
+    design = model.design
+    if design is None:
+        raise DataError("A model built from arrays cannot tell the columns of further rows. Build it from a formula.")
+    if hasattr(design, "plan"):
+        return design.plan, model.sums
+    given = [name.split()[1] for name in (WEIGHTS, OFFSET) if name in design.table.columns]
+    if given:
+        raise DataError(
+            f"The model was fitted with an array as {' and '.join(given)}, which further rows do not have. Fit with a "
+            f"column of the data: {given[0]}='column'."
+        )
+    spanning = spanning_columns(design)
+    if spanning:
+        raise DataError(
+            f"{', '.join(spanning)}: the value of a row depends on the other rows, so further rows would change it. "
+            "Compute the column before, or use a function that remembers the fit, such as center(x) or scale(x)."
+        )
+    spec = DesignSpec(design.spec.fixed, without_levels(design.spec.random), design.spec.offsets)
+    response = design.endog if design.offset is None else design.endog - design.offset
+    cross, basis, center = model.cross, model.cross.basis, model.cross.center
+    if model.dropped:
+        basis, center = widened(model.kept, basis, center, design.exog)
+        arrays = response, design.exog, model.terms, design.weights
+        cross = CrossProducts.from_chunk(*arrays, basis, center)
+    plan = Plan(design.roles, spec, representatives(spec, design.table), basis, center)
+    predictors = Table({name: design.table.columns[name] for name in spec.fixed.variables}, {}, design.index)
+    arrays = {"response": response, "weights": design.weights, "offset": design.offset}
+    facts = Facts(len(response) + design.n_missing, design.n_missing, design.missing)
+    facts = facts.of_rows(predictors, len(spec.fixed.names), plan.categorical, **arrays)
+    if design.weights is not None:
+        X = design.exog @ basis
+        facts = replace(facts, gram=X.T @ X)
+    return plan, Sums(cross, facts)

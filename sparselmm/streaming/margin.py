@@ -1,0 +1,89 @@
+"""Margin: an array of the rows of which only count, mean, range and few values are known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DataError
+from .facts import Numbers
+
+
+def no_rows(what: str = "This") -> DataError:
+    """Return the error of what needs rows that were not kept."""
+    return DataError(
+        f"{what} needs the rows of the data, which were read in chunks and not kept. Write fitted values with "
+        "fit.predict(source, sink='out.parquet'), or fit a data frame that is in memory."
+    )
+
+
+class NotKept:
+    """An attribute that the rows would have."""
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        raise no_rows()
+
+    def __set__(self, instance, value):
+        raise no_rows()
+
+
+class Margin:
+    """Stands for the values of a column (n,): it has their mean, minimum and maximum, and nothing else.
+
+    `numpy.unique` returns the values if they are few.
+    """
+
+    dtype = np.dtype(float)
+
+    def __init__(self, name: str, numbers: Numbers):
+        self.name, self.numbers = name, numbers
+
+    def mean(self) -> float:
+        """Mean."""
+        return self.numbers.mean
+
+    def min(self) -> float:
+        """Smallest value."""
+        return self.numbers.low
+
+    def max(self) -> float:
+        """Largest value."""
+        return self.numbers.high
+
+    def astype(self, dtype) -> Margin:
+        """Return the same."""
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return self.numbers.count
+
+    def __array_function__(self, function, types, arguments, options):
+        known = {np.mean: self.mean, np.min: self.min, np.max: self.max, np.amin: self.min, np.amax: self.max}
+        if function in known and len(arguments) == 1 and not options:
+            return known[function]()
+        if function is np.unique:
+            return self if self.numbers.few is None else np.array(self.numbers.few)
+        raise self._unknown()
+
+    def _unknown(self, *arguments):
+        """Return the error."""
+        return no_rows(f"All values of {self.name!r}: this")
+
+    def __array__(self, *arguments, **options):
+        raise self._unknown()
+
+    __array_ufunc__ = None
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise self._unknown()
+
+    def __len__(self):
+        raise self._unknown()
+
+    def __getitem__(self, rows):
+        raise self._unknown()

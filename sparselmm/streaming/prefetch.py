@@ -1,0 +1,21 @@
+"""The next chunk is read while this one is summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+END = object()
+
+
+def prefetched(chunks: Iterator) -> Iterator:
+    """Yield what an iterator yields, the next one fetched by another thread in the meantime."""
+    chunks = iter(chunks)
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, chunks, END)
+        try:
+            while (chunk := following.result()) is not END:
+                following = reader.submit(next, chunks, END)
+                yield chunk
+        finally:
+            following.cancel()

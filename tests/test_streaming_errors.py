@@ -1,0 +1,280 @@
+"""What cannot be read in chunks says so, with the remedy."""
+
+import os
+import re
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from test_streaming import N, make_rows
+
+import sparselmm
+from sparselmm import DataError, DataWarning, EngineError, lmer
+from sparselmm.streaming.public import load_model
+
+
+@pytest.fixture
+def rows():
+    """Complete rows."""
+    return make_rows()
+
+
+def chunks(frame):
+    """Yield a frame in three parts."""
+    yield from (frame[:200], frame[200:400], frame[400:])
+
+
+@pytest.mark.parametrize(
+    "formula, text",
+    [
+        ("y ~ scale(x) + (1 | g)", "scale(x)"),
+        ("y ~ f + center(x) * b + (1 | g)", "center(x)"),
+        ("y ~ poly(x, 2) + (1 | g)", "poly(x, 2)"),
+        ("y ~ bs(x, df=4) + (1 | g)", "bs(x, df=4)"),
+        ("y ~ bs(x, knots=[9, 11]) + (1 | g)", "bs(x, knots=[9, 11])"),
+        ("y ~ I(x - x.mean()) + (1 | g)", "I(x - x.mean())"),
+        ("y ~ {x - np.min(x)} + (1 | g)", "x - np.min(x)"),
+        ("y ~ x.rank() + (1 | g)", "x.rank()"),
+        ("y ~ x.cumsum() + (1 | g)", "x.cumsum()"),
+        ("y ~ np.roll(x, 1) + (1 | g)", "np.roll(x, 1)"),
+        ("y ~ C(pd.qcut(x, 3)) + (1 | g)", "C(pd.qcut(x, 3))"),
+        ("scale(y) ~ x + (1 | g)", "scale(y)"),
+        ("y ~ x + (scale(x) | g)", "scale(x)"),
+        ("y ~ x + offset(k / k.max()) + (1 | g)", "I(k / k.max())"),
+        ("y ~ x + (1 | {g - g.min()})", "g - g.min()"),
+    ],
+)
+def test_functions_of_whole_columns_are_named(formula, text, rows):
+    with pytest.raises(DataError, match=re.escape(f"'{text}' needs the whole column")):
+        lmer(formula, chunks(rows), context={"np": np, "pd": pd})
+
+
+def test_functions_of_single_rows_pass(rows):
+    formula = "y ~ np.log(x) + I(x**2) + C(k) + hashed(f, levels=5) + {x > 9} + (1 | g)"
+    with pytest.warns(DataWarning, match="dropped"):
+        fit = lmer("y ~ C(k) + hashed(f, levels=5) + (1 | g)", chunks(rows))
+    assert fit.nobs == N
+    assert lmer(formula.replace(" + hashed(f, levels=5)", ""), chunks(rows)).nobs == N
+
+
+@pytest.mark.parametrize(
+    "change, options, message",
+    [
+        ({}, {"weights": np.ones(N)}, "weights is an array.*weights='column'"),
+        ({}, {"offset": np.ones(N)}, "offset is an array.*offset='column'"),
+        ({}, {"weights": "wt"}, "no column 'wt'"),
+        ({"x": np.nan}, {}, "Every row has a missing value, by column: 'x' 600"),
+        ({"y": 1.0}, {}, "'y' is constant"),
+        ({"g": 3}, {}, "'g' has a single level"),
+        ({"g": np.arange(N)}, {}, "600 random effects for 600 rows"),
+        ({"w": -1.0}, {"weights": "w"}, "weights: 600 negative"),
+        ({"x": np.inf}, {}, "'x' is infinite"),
+    ],
+)
+def test_data_that_cannot_be_fitted(change, options, message, rows):
+    with pytest.raises(DataError, match=message):
+        lmer("y ~ x + f + (1 | g)", chunks(rows.assign(**change)), **options)
+
+
+def test_missing_values_are_an_error_if_asked_for(rows):
+    rows.loc[[3, 500, 501], "x"] = np.nan
+    with pytest.raises(DataError, match=r"missing values, by column: 'x' 1\. Fill"):
+        lmer("y ~ x + (1 | g)", chunks(rows), missing="raise")
+    with pytest.raises(ValueError, match="'drop' or 'raise'"):
+        lmer("y ~ x + (1 | g)", chunks(rows), missing="ignore")
+
+
+def test_places_are_counted_over_all_chunks(rows):
+    rows.loc[450, "k"] = 0
+    with pytest.raises(DataError, match="not finite, first in row 450"):
+        lmer("y ~ np.log(k) + (1 | g)", ({name: part[name].array for name in part} for part in chunks(rows)))
+
+
+@pytest.mark.parametrize("frames", [[], [make_rows()[:0]]])
+def test_no_rows(frames):
+    with pytest.raises(DataError, match=r"no rows|no data frame"):
+        lmer("y ~ x + (1 | g)", iter(frames))
+
+
+def test_too_few_rows(rows):
+    with pytest.raises(DataError, match="4 rows for 4 independent fixed effects"), pytest.warns(DataWarning):
+        lmer("y ~ x * k + b + (1 | g)", iter([rows[:2].assign(g=1, b=True), rows[2:4].assign(g=2, b=False)]))
+
+
+@pytest.mark.parametrize("pilot", [100, N])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"g": "a"}, "Column 'g' is of different types"),
+        ({"x": "a"}, "Column 'x' is of different types"),
+        ({"f": 1}, "Column 'f' is of different types|'f' mixes types"),
+    ],
+)
+def test_types_that_change_between_chunks(change, message, pilot, rows, monkeypatch):
+    monkeypatch.setattr("sparselmm.streaming.pilot.PILOT_ROWS", pilot)
+    with pytest.raises(DataError, match=message):
+        lmer("y ~ x + f + (1 | g)", iter([rows[:300], rows[300:].assign(**change)]))
+
+
+def test_whole_numbers_with_gaps_are_the_same_levels(rows):
+    """pandas makes floats of them where a chunk has missing labels."""
+    holed = [rows[:300], rows[300:].astype({"g": float, "h": object})]
+    holed[1].loc[310, "g"] = np.nan
+    fit = lmer("y ~ x + (1 | g) + (1 | g:h)", iter(holed))
+    assert fit.model.groups == lmer("y ~ x + (1 | g) + (1 | g:h)", rows.drop(310)).model.groups
+
+
+def test_elements_that_are_no_frames():
+    with pytest.raises(DataError, match="yields int, not data frames"):
+        lmer("y ~ x + (1 | g)", iter([1, 2]))
+
+
+def test_too_many_categories(rows, monkeypatch):
+    monkeypatch.setattr("sparselmm.streaming.pilot.MOST_CATEGORIES", 5)
+    with pytest.raises(DataError, match=r"'h' has more than 5 categories.*\(1 \| h\)"):
+        lmer("y ~ h + (1 | g)", chunks(rows))
+
+
+def test_files_that_are_not_there_or_not_read(tmp_path, rows):
+    for path, message in [
+        (tmp_path / "none.parquet", "There is no file"),
+        (tmp_path / "none-*.parquet", "cannot be read: .*[Nn]o files"),
+        (tmp_path / "rows.xlsx", "neither as Parquet nor as CSV"),
+        ([tmp_path / "a.csv", tmp_path / "a.parquet"], "of one kind"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            lmer("y ~ x + (1 | g)", path)
+    broken = tmp_path / "broken.parquet"
+    rows.to_parquet(broken)
+    broken.write_bytes(broken.read_bytes()[:2000])
+    with pytest.raises(DataError, match=r"broken.parquet' cannot be read"):
+        lmer("y ~ x + (1 | g)", broken)
+
+
+def test_columns_that_the_source_does_not_have(tmp_path, rows):
+    path = tmp_path / "rows.parquet"
+    rows.to_parquet(path)
+    with pytest.raises(DataError, match=r"no column 'X'\. Did you mean 'x'"):
+        lmer("y ~ X + (1 | g)", path)
+
+
+def test_a_folder_and_odd_names_are_read(tmp_path, rows):
+    rows = rows.rename(columns={"x": 'the "x"', "g": "g's"})
+    rows.to_parquet(tmp_path / "it's.parquet")
+    formula = 'y ~ `the "x"` + (1 | `g\'s`)'
+    assert lmer(formula, tmp_path).deviance == pytest.approx(lmer(formula, rows).deviance, abs=1e-8)
+
+
+def test_temporary_files_are_deleted(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lmer("y ~ f + (1 | g)", chunks(rows))
+    with pytest.raises(DataError):
+        lmer("y ~ f + (1 | g)", iter([rows[:300], rows[300:].assign(y="a")]))
+    assert not os.listdir(tmp_path)
+
+
+NEED_ROWS = {
+    "fittedvalues": lambda fit: fit.fittedvalues,
+    "resid": lambda fit: fit.resid,
+    "predict": lambda fit: fit.predict(),
+    "augment": lambda fit: fit.augment(),
+    "simulate": lambda fit: fit.simulate(2),
+    "bootstrap": lambda fit: fit.bootstrap(2),
+    "refit": lambda fit: fit.refit(np.ones(N)),
+    "influence": lambda fit: fit.influence(),
+    "robust": lambda fit: fit.robust(),
+    "ranova": lambda fit: fit.ranova(),
+    "exog": lambda fit: fit.model.exog,
+    "Z": lambda fit: fit.model.Z,
+    "codes": lambda fit: fit.model.terms[0].codes,
+    "plot": lambda fit: fit.plot(),
+}
+
+
+@pytest.fixture(scope="module")
+def streamed():
+    """A fit of rows that were read in chunks."""
+    return lmer("y ~ x + b + (1 | g) + (1 | h)", chunks(make_rows()), weights="w")
+
+
+@pytest.mark.parametrize("what", NEED_ROWS)
+def test_what_needs_the_rows_says_so(what, streamed):
+    with pytest.raises(DataError, match=r"read in chunks and not kept.*predict\(source, sink='out.parquet'\)"):
+        NEED_ROWS[what](streamed)
+
+
+def test_the_dense_engine_needs_the_rows(streamed):
+    with pytest.raises(EngineError, match="engine='dense' needs the rows"):
+        streamed.model.fit(engine="dense")
+
+
+def test_names_that_do_not_exist(streamed):
+    with pytest.raises(AttributeError):
+        streamed.model.design.nothing  # noqa: B018
+    with pytest.raises(AttributeError):
+        streamed.model.terms[0].nothing  # noqa: B018
+    with pytest.raises(TypeError, match="lmer"):
+        type(streamed.model)([1.0], [[1.0]], [])
+
+
+def test_predictions_need_a_file_they_can_be_written_to(streamed, rows, tmp_path):
+    source = duckdb.connect().from_df(rows)
+    with pytest.raises(DataError, match=r"sink='out.parquet'"):
+        streamed.predict(source)
+    for options, error, message in [
+        ({"sink": tmp_path / "out.csv"}, ValueError, "ends in .parquet"),
+        ({"sink": tmp_path / "out.parquet", "columns": ["nothing"]}, DataError, "no column 'nothing'"),
+        ({"sink": tmp_path / "out.parquet", "offset": np.zeros(N)}, DataError, "not arrays"),
+    ]:
+        with pytest.raises(error, match=message):
+            streamed.predict(source, **options)
+    with pytest.raises(ValueError, match=r"sink='out.parquet'"):
+        streamed.predict(rows, columns=["x"])
+    with pytest.raises(ValueError, match="'estimate' is the name of a column"):
+        streamed.predict(rows.assign(estimate=1), sink=tmp_path / "out.parquet", columns="estimate")
+    with pytest.raises(DataError, match="levels that the fit has not seen"):
+        streamed.predict(iter([rows, rows.assign(g=1000)]), sink=tmp_path / "out.parquet")
+    with pytest.raises(DataError, match="another type in a later chunk"):
+        streamed.predict(iter([rows.assign(id=1), rows.assign(id="a")]), sink=tmp_path / "out.parquet", columns="id")
+    assert not os.listdir(tmp_path)
+
+
+def test_updates_that_cannot_be(rows):
+    fit = lmer("y ~ f + (1 | g)", rows[:-3])
+    with pytest.raises(DataError, match="'f' has labels the fit has not seen: late"):
+        fit.update(rows[-3:])
+    with pytest.raises(DataError, match="array as weights"):
+        lmer("y ~ x + (1 | g)", rows, weights=np.ones(N)).update(rows)
+    with pytest.raises(DataError, match="built from arrays"):
+        model = sparselmm.LinearMixedModel(rows["y"], rows[["x"]], sparselmm.RandomTerm(rows["g"]))
+        model.fit().update(rows)
+    with pytest.raises(DataError, match="depends on the other rows"):
+        lmer("y ~ x.rank() + (1 | g)", rows).update(rows)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ {__import__('os').getpid() * x} + (1 | g)", "y ~ x.clip(1, 9) + (1 | g)", "y ~ np.load(x) + (1 | g)"],
+)
+def test_formulas_that_a_file_may_not_hold(formula, rows, streamed, tmp_path):
+    from sparselmm.streaming.storage import _check_plain
+
+    with pytest.raises(DataError, match="calls what a file may not"):
+        _check_plain(formula, {})
+    if "clip" in formula:
+        with pytest.raises(DataError, match="calls what a file may not"):
+            lmer(formula, chunks(rows)).model.save(tmp_path / "model")
+    assert not os.listdir(tmp_path)
+
+
+def test_files_that_hold_no_model(tmp_path, streamed):
+    path = tmp_path / "model"
+    path.write_text("nothing")
+    with pytest.raises(DataError, match="holds no model"):
+        load_model(path)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "none")
+    streamed.model.cross.save(path)
+    with pytest.raises(DataError, match="holds no model"):
+        load_model(path)
