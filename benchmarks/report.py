@@ -1,4 +1,7 @@
-"""Write docs/benchmarks.md from the record of race.py: `python benchmarks/report.py docs/benchmarks.json`."""
+"""Write docs/benchmarks.md from the record of race.py: `python benchmarks/report.py docs/benchmarks.json`.
+
+The section Scale is from the record of scale.py, scale.json beside it.
+"""
 
 import argparse
 import json
@@ -195,15 +198,20 @@ def versions(races: dict) -> list[str]:
     return [f"* {peer}: " + ", ".join(f"{k} {v}" for k, v in found.items()) for peer, found in known.items()]
 
 
-def report(record: dict, notes: str) -> str:
-    """The whole page as Markdown."""
+def report(record: dict, notes: str, scale: dict | None = None) -> str:
+    """The whole page as Markdown; `scale` is the record of scale.py."""
     here, races = record["machine"], record["races"]
     where = f"{here['cores']} cores, {here['cpu']}, {here['memory_gb']} GB, {here['system']}"
     where += "".join(f", {name}={value}" for name, value in here["settings"].items())
     sections = [text for name, race in races.items() for text in race_section(name, race)]
     page = ["# Races", "", "Written by `benchmarks/report.py` from the record of `benchmarks/race.py`.", ""]
     page += [f"Machine: {where}.", "", *versions(races), "", "## Goals", "", *goals_table(races), ""]
-    page += ["## Results", "", *sections, notes.strip()]
+    page += ["## Results", "", *sections]
+    if scale is not None:
+        from scale_report import scale_section
+
+        page += scale_section(scale)
+    page += [notes.strip()]
     return "\n".join(page) + "\n"
 
 
@@ -212,8 +220,9 @@ def main() -> None:
     parser.add_argument("record", type=Path, nargs="?", default=HERE.parent / "docs" / "benchmarks.json")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
     asked = parser.parse_args()
-    record = json.loads(asked.record.read_text())
-    asked.out.write_text(report(record, (HERE / "notes.md").read_text()))
+    record, scale = json.loads(asked.record.read_text()), asked.record.with_name("scale.json")
+    scale = json.loads(scale.read_text()) if scale.exists() else None
+    asked.out.write_text(report(record, (HERE / "notes.md").read_text(), scale))
 
 
 if __name__ == "__main__":
