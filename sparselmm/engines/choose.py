@@ -13,8 +13,10 @@ from .exact import ExactPlan, is_nested, largest_term
 from .memory import Limit, shown
 
 ENGINES = ("auto", "cholmod", "pcg", "dense", "polish")
-QUICK = 3.0  # seconds of an exact fit that is not worth avoiding
+QUICK = 0.5  # seconds of an exact fit that is not worth avoiding
 PATIENCE = 5.0  # seconds that exact numbers may cost besides; or as much as the fit by conjugate gradients itself
+UNNOTICED = 0.3  # seconds that an exact deviance which nobody asked for may cost after engine="pcg"
+BESIDES = 0.25  # or this share of the time by conjugate gradients
 WORTH = 0.2  # share of that which a symbolic analysis may take
 
 
@@ -155,8 +157,9 @@ def _automatic(plan, pcg):
 
 
 def _as_asked(plan, pcg):
-    """Return the route of engine="pcg" and a sentence: with the exact deviance where that at most doubles the time."""
-    against = _objection(plan, plan.floor, pcg.seconds) or _objection(plan, plan.cost, pcg.seconds)
+    """Return the route of engine="pcg" and a sentence: with the exact deviance where that costs little besides."""
+    most = max(UNNOTICED, BESIDES * pcg.seconds)
+    against = _objection(plan, plan.floor, most) or _objection(plan, plan.cost, most)
     if against or not plan.limit.admits(plan.cost.memory + pcg.memory):
         return "pcg", f"Conjugate gradients as asked for, {pcg} predicted."
     once = f"one factorisation, {seconds(plan.cost.factor)}, for the deviance if its error is large"

@@ -33,13 +33,13 @@ class Solution:
     coefficients: list
     norms: np.ndarray
 
-    def log_quadratic(self) -> np.ndarray:
-        """Return b'log(A)b for every column, (r,), by Lanczos quadrature (Golub & Meurant 2010; Ubaru et al. 2017).
+    def log_quadratic(self, first=0) -> np.ndarray:
+        """Return b'log(A)b for the columns from `first`, by Lanczos quadrature (Golub & Meurant 2010; Ubaru et al. 2017).
 
         The coefficients of the iterations are those of Lanczos from b if they started at x = 0.
         """
         values = np.zeros(self.norms.size)
-        for column in np.flatnonzero(self.norms > 0):
+        for column in first + np.flatnonzero(self.norms[first:] > 0):
             pairs = [
                 (a[where[0]], b[where[0]])
                 for columns, a, b in self.coefficients
@@ -50,7 +50,7 @@ class Solution:
             diagonal[1:] += beta[:-1] / alpha[:-1]
             nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(beta[:-1]) / alpha[:-1])
             values[column] = self.norms[column] ** 2 * np.sum(vectors[0] ** 2 * np.log(nodes))
-        return values
+        return values[first:]
 
 
 def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solution:
@@ -63,7 +63,7 @@ def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solut
     apply : callable
         V (q, r) to AV, A symmetric positive definite with eigenvalues around one.
     rhs : ndarray (q, r)
-    tolerance : float
+    tolerance : float or ndarray (r,)
         Norm of the residual in units of |b|.
     start : ndarray (q, r), optional
         Where to start; columns whose residual there is larger than b start at zero.

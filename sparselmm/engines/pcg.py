@@ -95,14 +95,25 @@ class PcgEngine:
         self.iterations = max(self.iterations, solution.iterations)
         return solution
 
-    def _solve_core(self, rhs, tolerance):
-        """Return C⁻¹ rhs; exact solutions start where the last ones, of as many columns, ended."""
+    def _solve_core(self, rhs, rough):
+        """Return C⁻¹ rhs."""
         rhs = self._core.whiten(rhs)
-        if tolerance > EXACT:
-            return self._core.color(self._conjugate(rhs, tolerance).x)
-        x = self._conjugate(rhs, tolerance, self._last.get(rhs.shape)).x
-        self._last = {rhs.shape: x}
-        return self._core.color(x)
+        return self._core.color(self._conjugate(rhs, ROUGH).x if rough else self._solve_exactly(rhs))
+
+    def _solve_exactly(self, rhs):
+        """Return A⁻¹ rhs, from where the last solution of as many columns ended.
+
+        The probes of a new θ go along: a product costs little more for some columns more.
+        """
+        modes, z = self._probes() if self._solved is None else (0, rhs[:, :0])
+        width, start = rhs.shape[1], np.zeros((len(rhs), rhs.shape[1] + z.shape[1]))
+        start[:, :width] = self._last.get(rhs.shape, 0.0)
+        tolerance = np.repeat([EXACT, ROUGH], [width, z.shape[1]])
+        solution = self._conjugate(np.column_stack([rhs, z]), tolerance, start)
+        if self._solved is None:
+            self._solved = modes, z, solution.x[:, width:], solution.log_quadratic(width)
+        self._last = {rhs.shape: solution.x[:, :width]}
+        return solution.x[:, :width]
 
     def _split(self, V):
         return V[self._first], np.concatenate([V[: self._first.start], V[self._first.stop :]])
@@ -115,7 +126,7 @@ class PcgEngine:
         first, rest = self._split(rhs)
         outer = self._core.inverse @ self.factors[self.eliminated].T  # M₁⁻¹Λ₁'
         rest = rest - self._core.coupled_back(blocks.tdot(outer, first))
-        rest = self._solve_core(rest, ROUGH if rough else EXACT)
+        rest = self._solve_core(rest, rough)
         return self._join(blocks.dot(self._core.inverse, first) - blocks.dot(outer, self._core.coupled(rest)), rest)
 
     def gram_dot(self, V):
@@ -125,11 +136,15 @@ class PcgEngine:
     def _probed(self):
         """Return v and z, A⁻¹z (q₂, v + t), z'log(A)z: v orthonormal modes, then t random probes orthogonal to them."""
         if self._solved is None:
-            modes = np.linalg.qr(self._modes())[0]
-            z = np.column_stack([modes, self._signs - modes @ (modes.T @ self._signs)])
+            modes, z = self._probes()
             solution = self._conjugate(z, ROUGH)
-            self._solved = modes.shape[1], z, solution.x, solution.log_quadratic()
+            self._solved = modes, z, solution.x, solution.log_quadratic()
         return self._solved
+
+    def _probes(self):
+        """Return v and z: v orthonormal modes, then t random probes orthogonal to them."""
+        modes = np.linalg.qr(self._modes())[0]
+        return modes.shape[1], np.column_stack([modes, self._signs - modes @ (modes.T @ self._signs)])
 
     def _modes(self):
         """Return columns that are not left to chance, (q₂, v).

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -55,14 +56,8 @@ class Sums:
         first = next(products, None)
         if first is None:
             return cls(None, facts)
-        whole = CrossProducts.sum(_chained(first, products))
+        whole = CrossProducts.sum(chain((first,), products))
         return cls(whole, facts)
-
-
-def _chained(first, rest):
-    """Yield the first and the rest."""
-    yield first
-    yield from rest
 
 
 @dataclass(frozen=True, eq=False)
