@@ -230,7 +230,11 @@ def costs_table() -> list[str]:
             f"{cost.FACTOR_BYTES} nnz(L) + {cost.COUPLING_BYTES} e",
             f"Σ c_i² / {short(1 / (1 / cost.FACTOR_RATE + 1 / cost.INVERSE_RATE))} + {short(entry)} nnz(L) + {pairs}",
         ],
-        ["`pcg`", f"{cost.PCG_BYTES} e + vectors", f"2 e × columns × iterations / {short(cost.PCG_RATE)}"],
+        [
+            "`pcg`",
+            f"{cost.PCG_BYTES} e + vectors",
+            f"(2 e + {cost.PCG_CORE} q₂) × columns × iterations / {short(cost.PCG_RATE)}",
+        ],
     ]
     return table(["", "memory, bytes", "an evaluation, seconds on two cores"], rows)
 

@@ -17,6 +17,7 @@ QUICK = 0.5  # seconds of an exact fit that is not worth avoiding
 PATIENCE = 5.0  # seconds that exact numbers may cost besides; or as much as the fit by conjugate gradients itself
 UNNOTICED = 0.3  # seconds that an exact deviance which nobody asked for may cost after engine="pcg"
 BESIDES = 0.25  # or this share of the time by conjugate gradients
+LITTLE = 2e8  # bytes that it may take, or as much as conjugate gradients
 WORTH = 0.2  # share of that which a symbolic analysis may take
 
 
@@ -160,7 +161,7 @@ def _as_asked(plan, pcg):
     """Return the route of engine="pcg" and a sentence: with the exact deviance where that costs little besides."""
     most = max(UNNOTICED, BESIDES * pcg.seconds)
     against = _objection(plan, plan.floor, most) or _objection(plan, plan.cost, most)
-    if against or not plan.limit.admits(plan.cost.memory + pcg.memory):
+    if against or plan.cost.memory > max(LITTLE, pcg.memory) or not plan.limit.admits(plan.cost.memory + pcg.memory):
         return "pcg", f"Conjugate gradients as asked for, {pcg} predicted."
     once = f"one factorisation, {seconds(plan.cost.factor)}, for the deviance if its error is large"
     return "deviance", f"Conjugate gradients as asked for, {pcg} predicted, then {once}."

@@ -34,9 +34,10 @@ class Solution:
     norms: np.ndarray
 
     def log_quadratic(self, first=0) -> np.ndarray:
-        """Return b'log(A)b for the columns from `first`, by Lanczos quadrature (Golub & Meurant 2010; Ubaru et al. 2017).
+        """Return b'log(A)b for the columns from `first`, by Lanczos quadrature.
 
-        The coefficients of the iterations are those of Lanczos from b if they started at x = 0.
+        Golub & Meurant (2010); Ubaru, Chen & Saad (2017). The coefficients of the iterations are those of Lanczos from
+        b if they started at x = 0.
         """
         values = np.zeros(self.norms.size)
         for column in first + np.flatnonzero(self.norms[first:] > 0):

@@ -16,12 +16,9 @@ FACTOR_RATE, INVERSE_RATE = 2.5e10, 2e10  # Σ counts²/s of CHOLMOD and of the 
 FACTOR_ENTRY, INVERSE_ENTRY = 5e-8, 1e-7  # seconds for every entry of L besides
 ANALYSIS_ENTRY, PRODUCT_RATE = 1.5e-6, 3e8  # seconds for every entry of C in its symbolic analysis, pairs/s in B'B
 COUPLING_BYTES, FACTOR_BYTES, PATTERN_BYTES = 100, 64, 100  # for every entry of B, of L and of C
-PCG_RATE = 1.5e9  # products/s of an entry of B or S with a vector's
-PCG_FIRST, PCG_CORE = (
-    2,
-    10,
-)  # products of one iteration besides, for every effect of the eliminated term and of the others
-PCG_BYTES = 64  # for every entry of B
+PCG_RATE = 3e9  # products/s of an entry of B or S with a vector's
+PCG_FIRST, PCG_CORE = 4, 100  # and as much as so many entries costs every effect of the first term and of the others
+PCG_BYTES = 24  # for every entry of B: a transposed copy in the worst case
 PROBES, ITERATIONS = 9, 20  # columns of a rough solve, iterations of it; an exact one takes twice as many
 BYTES = 8  # of a number
 
