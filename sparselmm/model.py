@@ -56,8 +56,8 @@ def lmer(
         Such as ``"y ~ x + (1 + x | subject) + (1 | item)"``.
     data : DataFrame or source
         pandas, polars, Arrow, or a dictionary of columns. A source is read in chunks and need not fit the memory:
-        paths of Parquet or CSV files, a DuckDB relation, an Arrow dataset or reader, a polars LazyFrame, a Dask
-        DataFrame, or an iterator of data frames.
+        paths of Parquet or CSV files, a DuckDB relation, an Arrow dataset or reader, a polars LazyFrame, a Dask or
+        Spark DataFrame, or an iterator of data frames.
     reml : bool
         Restricted maximum likelihood (default) or maximum likelihood.
     weights, offset : str or array_like, optional
@@ -65,7 +65,7 @@ def lmer(
     missing : {"drop", "raise"}
         What to do with rows that have missing values in a used column.
     contrasts : dict, optional
-        Column name to formulaic contrast.
+        Column name to ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or contrasts of formulaic.
     start, engine, memory_limit, rng
         See `LinearMixedModel.fit`.
     progress : bool
