@@ -15,8 +15,27 @@ from .errors import DataError
 STRUCTURES = ("unstructured", "diagonal")
 
 
+class TermSizes:
+    """The sizes of a random-effects term, from its `levels` and `columns`."""
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels l."""
+        return len(self.levels)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns c."""
+        return len(self.columns)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects l*c: the columns of this term's block of Z."""
+        return self.n_levels * self.n_columns
+
+
 @dataclass(frozen=True, eq=False)
-class RandomTerm:
+class RandomTerm(TermSizes):
     """One random-effects term: every level of a factor has its own vector of coefficients.
 
     Parameters
@@ -128,21 +147,6 @@ class RandomTerm:
     def nobs(self) -> int:
         """Number of rows n."""
         return self.matrix.shape[0] if self.codes is None else self.codes.size
-
-    @property
-    def n_levels(self) -> int:
-        """Number of levels l."""
-        return len(self.levels)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns c."""
-        return len(self.columns)
-
-    @property
-    def n_effects(self) -> int:
-        """Number of random effects l*c: the columns of this term's block of Z."""
-        return self.n_levels * self.n_columns
 
     @property
     def Z(self) -> sp.csr_array:

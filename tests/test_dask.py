@@ -11,6 +11,7 @@ import distributed
 import numpy as np
 import pandas as pd
 import pytest
+from elsewhere import agree_with_memory
 from pages import examples, run
 
 from sparselmm import DataError, lmer
@@ -34,19 +35,6 @@ def make_data(n=1800):
 
 
 DATA = make_data()
-
-
-def compare(agree, model, fit, whole):
-    """Compare two fits of the same rows."""
-    assert (fit.nobs, fit.model.design.n_missing) == (whole.nobs, whole.model.design.n_missing)
-    assert fit.model.exog_names == whole.model.exog_names
-    reference = "all rows in memory"
-    agree("deviance, distributed", model, reference, fit.deviance, whole.deviance, rtol=1e-9)
-    agree("fixed effects, distributed", model, reference, fit.fe_params, whole.fe_params, rtol=1e-6)
-    agree("standard errors, distributed", model, reference, fit.bse_fe, whole.bse_fe, rtol=1e-6)
-    agree("variances, distributed", model, reference, fit.vcomp["variance"], whole.vcomp["variance"], rtol=1e-4)
-    for name, effects in whole.random_effects.items():
-        agree(f"effects of {name}, distributed", model, reference, fit.random_effects[name], effects, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +67,9 @@ def deadly(folder):
 def test_no_client_reads_partition_by_partition(agree):
     frame = dd.from_pandas(DATA, npartitions=PARTITIONS, sort=False)
     with dask.config.set(scheduler="sync"):
-        compare(agree, "no cluster", lmer(FORMULA, frame, weights="w"), lmer(FORMULA, DATA, weights="w"))
+        agree_with_memory(
+            agree, "distributed", "no cluster", lmer(FORMULA, frame, weights="w"), lmer(FORMULA, DATA, weights="w")
+        )
 
 
 def test_a_killed_worker_loses_nothing(client, tmp_path, agree):
@@ -88,7 +78,7 @@ def test_a_killed_worker_loses_nothing(client, tmp_path, agree):
     fit = lmer(formula, frame, context={"same": deadly(str(tmp_path))})
     assert Path(tmp_path, "killed").exists()
     assert len(Path(tmp_path, "log").read_text()) > PARTITIONS, "what the worker was at was done again"
-    compare(agree, "crossed, slopes", fit, lmer(formula, DATA, context={"same": lambda x: x}))
+    agree_with_memory(agree, "distributed", "crossed, slopes", fit, lmer(formula, DATA, context={"same": lambda x: x}))
 
 
 FORMULA = "y ~ shifted(x) * level + (1 | person) + (1 | item)"
@@ -106,7 +96,7 @@ def test_functions_categories_and_weights_travel(client, agree):
     parts.insert(2, parts[0].iloc[:0])
     frame = dd.from_map(lambda i: parts[i], range(len(parts)), meta=parts[0].iloc[:0])
     fit = lmer(FORMULA, frame, weights="w", context={"shifted": lambda x: np.exp(x / 4)})
-    compare(agree, "weights, categories", fit, whole)
+    agree_with_memory(agree, "distributed", "weights, categories", fit, whole)
 
 
 def test_errors_come_from_the_workers(client):
@@ -161,4 +151,6 @@ def test_examples_of_the_page(section, tmp_path, monkeypatch, capsys, agree):
     write_ratings(tmp_path)
     monkeypatch.chdir(tmp_path)
     fit = run(examples("distributed.md", section)[0])["fit"]
-    compare(agree, f"example, {section}", fit, lmer("y ~ x + level + (1 | person) + (1 | item)", DATA))
+    agree_with_memory(
+        agree, "distributed", f"example, {section}", fit, lmer("y ~ x + level + (1 | person) + (1 | item)", DATA)
+    )

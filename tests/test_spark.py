@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from elsewhere import agree_with_memory
 from pages import examples, run
 
 from sparselmm import DataError, lmer
@@ -35,20 +36,6 @@ def make_data(n=1500):
 DATA = make_data()
 
 
-def compare(agree, model, fit, whole):
-    """Compare two fits of the same rows."""
-    assert (fit.nobs, fit.model.design.n_missing) == (whole.nobs, whole.model.design.n_missing)
-    assert fit.model.exog_names == whole.model.exog_names
-    reference = "all rows in memory"
-    agree("deviance, Spark", model, reference, fit.deviance, whole.deviance, rtol=1e-9)
-    agree("fixed effects, Spark", model, reference, fit.fe_params, whole.fe_params, rtol=1e-6)
-    agree("standard errors, Spark", model, reference, fit.bse_fe, whole.bse_fe, rtol=1e-6)
-    agree("variances, Spark", model, reference, fit.vcomp["variance"], whole.vcomp["variance"], rtol=1e-4)
-    for name, effects in whole.random_effects.items():
-        assert list(fit.random_effects[name].index) == list(effects.index)
-        agree(f"effects of {name}, Spark", model, reference, fit.random_effects[name], effects, atol=1e-5)
-
-
 def test_functions_of_the_executors_on_record_batches(agree):
     table = pa.Table.from_pandas(DATA, preserve_index=False)
     plan = make_plan(FORMULA, open_source([table]), weights="w.eight")
@@ -58,7 +45,9 @@ def test_functions_of_the_executors_on_record_batches(agree):
     assert [batch.num_rows for batches in partial for batch in batches] == [1, 1, 1, 1]
     grouped = [pa.Table.from_batches([*one, *other]) for one, other in (partial[:2], partial[2:])]
     rows = [row.values() for half in grouped for batch in added(half.to_batches()) for row in batch.to_pylist()]
-    compare(agree, "executors' functions", plan.model(sum_of(rows)).fit(), lmer(FORMULA, DATA, weights="w.eight"))
+    agree_with_memory(
+        agree, "Spark", "executors' functions", plan.model(sum_of(rows)).fit(), lmer(FORMULA, DATA, weights="w.eight")
+    )
 
 
 def test_sums_are_read_as_they_were_written():
@@ -99,7 +88,9 @@ def spark():
 @pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")  # only Arrow is used
 def test_local_spark(spark, agree):
     frame = spark.createDataFrame(pa.Table.from_pandas(DATA, preserve_index=False)).repartition(5)
-    compare(agree, "local Spark", lmer(FORMULA, frame, weights="w.eight"), lmer(FORMULA, DATA, weights="w.eight"))
+    agree_with_memory(
+        agree, "Spark", "local Spark", lmer(FORMULA, frame, weights="w.eight"), lmer(FORMULA, DATA, weights="w.eight")
+    )
 
     with pytest.raises(DataError, match=r"'np.log\(x\)' is not"):
         lmer("y ~ np.log(x) + (1 | person)", frame.filter("x > 0.001 or person > 68"))
@@ -122,4 +113,4 @@ def test_examples_of_the_page(spark, tmp_path, capsys, agree):
     whole, names = lmer("y ~ x + level + (1 | person) + (1 | item)", data), {}
     for number, code in enumerate(examples("distributed.md", "Spark")):
         names = run(code.replace('"ratings"', repr(str(tmp_path / "ratings"))), **names)
-        compare(agree, f"example {number + 1}", names["fit"], whole)
+        agree_with_memory(agree, "Spark", f"example {number + 1}", names["fit"], whole)

@@ -17,6 +17,7 @@ from ..frame import DesignSpec
 from ..model import LinearMixedModel
 from ..progress import Progress
 from ..roles import Grouping
+from ..terms import TermSizes
 from ..threads import single_threaded
 from .design import StreamedDesign
 from .facts import no_complete_row
@@ -92,7 +93,7 @@ def read(plan: Plan, source, progress: bool = False, chunk_rows: int = CHUNK_ROW
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedTerm:
+class StreamedTerm(TermSizes):
     """One random-effects term without its rows; see `RandomTerm`."""
 
     name: str
@@ -101,21 +102,6 @@ class StreamedTerm:
     structure: str
 
     matrix = None
-
-    @property
-    def n_levels(self) -> int:
-        """Number of levels l."""
-        return len(self.levels)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns c."""
-        return len(self.columns)
-
-    @property
-    def n_effects(self) -> int:
-        """Number of random effects l*c."""
-        return self.n_levels * self.n_columns
 
     def __getattr__(self, name):
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
