@@ -7,8 +7,6 @@ import os
 from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
-from pathlib import Path
-from uuid import uuid4
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
@@ -17,6 +15,7 @@ import scipy.sparse as sp
 
 from .covariance import TermShape
 from .errors import DataError
+from .files import replaced
 from .terms import STRUCTURES
 
 FORMAT = 2
@@ -68,14 +67,8 @@ def _opened_to_write(file):
     if hasattr(file, "write"):
         yield file
         return
-    path = Path(file)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with open(temporary, "xb") as opened:
-            yield opened
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(file) as unfinished, open(unfinished, "xb") as opened:
+        yield opened
 
 
 def _read_arrays(file) -> dict:

@@ -9,7 +9,7 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria", "progress", "record"},
+    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria", "progress", "record", "files"},
     {"fitted"},
     {"covariance", "terms"},
     {"levelsums", "rank", "storage"},

@@ -33,6 +33,14 @@ class Solution:
     coefficients: list
     norms: np.ndarray
 
+    def quadratic(self, first=0) -> np.ndarray:
+        """Return b'Ab for the columns from `first`, which started at x = 0: |b|² over the first step length."""
+        values = np.zeros(self.norms.size)
+        if self.coefficients:
+            columns, alpha, _ = self.coefficients[0]
+            values[columns] = self.norms[columns] ** 2 / alpha
+        return values[first:]
+
     def log_quadratic(self, first=0) -> np.ndarray:
         """Return b'log(A)b for the columns from `first`, by Lanczos quadrature.
 
@@ -79,8 +87,9 @@ def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solut
     norms = np.sqrt(np.einsum("ij,ij->j", rhs, rhs))
     limit = (tolerance * norms) ** 2
     x, residual, squares = np.zeros(rhs.shape), rhs, norms**2
-    if start is not None:
-        residual = rhs - apply(start)
+    if start is not None and (moved := start.any(axis=0)).any():
+        residual = rhs.copy()
+        residual[:, moved] -= apply(start[:, moved])
         squares = np.einsum("ij,ij->j", residual, residual)
         helps = squares < norms**2
         x, residual, squares = x + start * helps, np.where(helps, residual, rhs), np.where(helps, squares, norms**2)

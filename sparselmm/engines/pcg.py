@@ -81,11 +81,11 @@ class PcgEngine:
         """Draw further probes, one after the other: signs of every column of the core."""
         more = self.rng.integers(0, 2, (count, self._signs.shape[0])).T * 2.0 - 1.0
         self._signs = np.ascontiguousarray(np.concatenate([self._signs, more], axis=1))
-        self._solved = None
+        self._solved = self._marginal = None
 
     def factorize(self, theta):
         """Eliminate the first term and take the preconditioner of what is left, at θ."""
-        self._solved = None
+        self._solved = self._marginal = None
         self.factors = self.map.unpack(theta)
         self._core.update(self.factors[self.eliminated], [self.factors[k] for k in self._rest])
 
@@ -111,7 +111,7 @@ class PcgEngine:
         tolerance = np.repeat([EXACT, ROUGH], [width, z.shape[1]])
         solution = self._conjugate(np.column_stack([rhs, z]), tolerance, start)
         if self._solved is None:
-            self._solved = modes, z, solution.x[:, width:], solution.log_quadratic(width)
+            self._solved = modes, z, solution.x[:, width:], _log_parts(solution, z, width)
         self._last = {rhs.shape: solution.x[:, :width]}
         return solution.x[:, :width]
 
@@ -134,11 +134,11 @@ class PcgEngine:
         return self._join(*self._core.gram_dot(*self._split(V)))
 
     def _probed(self):
-        """Return v and z, A⁻¹z (q₂, v + t), z'log(A)z: v orthonormal modes, then t random probes orthogonal to them."""
+        """Return v and z, A⁻¹z (q₂, v + t), z'log(A)z and z'(A - I)z: v orthonormal modes, then t random probes."""
         if self._solved is None:
             modes, z = self._probes()
             solution = self._conjugate(z, ROUGH)
-            self._solved = modes, z, solution.x, solution.log_quadratic()
+            self._solved = modes, z, solution.x, _log_parts(solution, z)
         return self._solved
 
     def _probes(self):
@@ -170,9 +170,7 @@ class PcgEngine:
 
     def _log_samples(self):
         """Return an estimate of log|A| from every probe, (t,): the modes exact, tr(A - I) as control."""
-        modes, z, _, logs = self._probed()
-        Az = self._core.apply(z)
-        controls = np.einsum("ij,ij->j", z, Az) - np.einsum("ij,ij->j", z, z)  # z'(A - I)z
+        modes, _, _, (logs, controls) = self._probed()
         exact = self._core.trace + logs[:modes].sum() - controls[:modes].sum()
         return exact + logs[modes:] - controls[modes:]
 
@@ -247,6 +245,12 @@ class PcgEngine:
 
     def _marginal_samples(self):
         """Return an estimate of every Σ_j [Z'V⁻¹Z]_jj from every probe, (t, c_k, c_k): (6), or (S9) if λ_k is small."""
+        if self._marginal is None:
+            self._marginal = self._take_marginal_samples()
+        return self._marginal
+
+    def _take_marginal_samples(self):
+        """Return `_marginal_samples`, computed; they are asked for by the derivatives and by their errors."""
         out = []
         for k, (T, factor, shape) in enumerate(zip(self._trace_samples(), self.factors, self.map.shapes, strict=True)):
             if np.linalg.svd(factor * self._scales[k][:, None], compute_uv=False)[-1] < SMALL:
@@ -288,3 +292,8 @@ class PcgEngine:
         left, right = (blocks.dot(outer, self._core.coupled(self._core.color(V))) for V in (x - z, z))
         exact = S - blocks.product(SH, S) - blocks.sandwich(outer, self._core.first_controls())
         return exact.sum(axis=0) - outer_sums(left, right, len(S), modes)
+
+
+def _log_parts(solution, z, first=0):
+    """Return z'log(A)z and z'(A - I)z of the solution's columns from `first`, which are those of A⁻¹z."""
+    return solution.log_quadratic(first), solution.quadratic(first) - np.einsum("ij,ij->j", z, z)

@@ -1,4 +1,4 @@
-"""Methods of `LinearMixedModelResults`: predictions, and fits of further rows."""
+"""Methods of `LinearMixedModelResults`: predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_read_in_chunks(new) -> bool:
 
 
 class PredictionMethods:
-    """Predictions, and fits of further rows."""
+    """Predictions."""
 
     @explains(
         allow_new_levels="new_levels='zero'",

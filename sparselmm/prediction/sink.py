@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pandas as pd
 
 from ..data import near
 from ..errors import DataError
+from ..files import replaced
 from ..formula import bare, column_name
 from .intervals import included_terms, predict
 
@@ -76,8 +77,8 @@ def _write(parts, sink, columns, shown) -> None:
 
     from ..streaming.spool import as_arrow
 
-    unfinished, writer = sink.with_name(f".{sink.name}-{uuid4().hex}"), None
-    try:
+    with replaced(sink) as unfinished, ExitStack() as opened:
+        writer = None
         for frame, made in parts:
             taken = [name for name in columns if name in made.columns]
             if taken:
@@ -85,17 +86,11 @@ def _write(parts, sink, columns, shown) -> None:
             copied = _decoded(as_arrow(frame, columns)) if columns else pa.table({})
             arrays = {name: copied[name] for name in columns} | {name: made[name].to_numpy() for name in made.columns}
             table = pa.table(arrays)
-            writer = writer or pq.ParquetWriter(unfinished, table.schema)
+            writer = writer or opened.enter_context(pq.ParquetWriter(unfinished, table.schema))
             writer.write_table(_cast(table, writer.schema))
             shown.add_rows(table.num_rows)
         if writer is None:
             raise DataError("The data have no rows. Check the source.")
-        writer.close()
-        unfinished.replace(sink)
-    finally:
-        if writer is not None:
-            writer.close()
-        unfinished.unlink(missing_ok=True)
 
 
 def _decoded(table):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..crossproducts import CrossProducts
-from ..data import Table
 from ..errors import DataError
 from ..frame import OFFSET, WEIGHTS, DesignSpec
 from ..prediction.rowwise import spanning_columns
@@ -41,11 +38,6 @@ def plan_and_sums(model) -> tuple[Plan, Sums]:
         arrays = response, design.exog, model.terms, design.weights
         cross = CrossProducts.from_chunk(*arrays, basis, center)
     plan = Plan(design.roles, spec, representatives(spec, design.table), basis, center)
-    predictors = Table({name: design.table.columns[name] for name in spec.fixed.variables}, {}, design.index)
-    arrays = {"response": response, "weights": design.weights, "offset": design.offset}
     facts = Facts(len(response) + design.n_missing, design.n_missing, design.missing)
-    facts = facts.of_rows(predictors, len(spec.fixed.names), plan.categorical, **arrays)
-    if design.weights is not None:
-        X = design.exog @ basis
-        facts = replace(facts, gram=X.T @ X)
+    facts = plan.facts_of(facts, design.table, design.exog, response, design.weights, design.offset)
     return plan, Sums(cross, facts)

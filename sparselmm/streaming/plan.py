@@ -115,14 +115,20 @@ class Plan:
             return Sums(None, facts)
         check_kinds([self.sample, complete])
         y, X, terms, weights, offset = self.arrays(complete)
-        predictors = Table({name: complete.columns[name] for name in self.spec.fixed.variables}, {}, complete.index)
         response = y if offset is None else y - offset
-        facts = facts.of_rows(
-            predictors, len(self.spec.fixed.names), self.categorical, response=response, weights=weights, offset=offset
-        )
-        if weights is not None:
-            facts = replace(facts, gram=(X @ self.basis).T @ (X @ self.basis))
+        facts = self.facts_of(facts, complete, X, response, weights, offset)
         return Sums(CrossProducts.from_chunk(response, X, terms, weights, self.basis, self.center), facts)
+
+    def facts_of(self, facts: Facts, table: Table, X, response, weights, offset) -> Facts:
+        """Return facts with those of complete rows, whose fixed columns are X (n, p)."""
+        fixed = self.spec.fixed
+        predictors, size = table.part(fixed.variables), len(fixed.names)
+        arrays = {"response": response, "weights": weights, "offset": offset}
+        facts = facts.of_rows(predictors, size, self.categorical, **arrays)
+        if weights is None:
+            return facts
+        X = X @ self.basis
+        return replace(facts, gram=X.T @ X)
 
     def cross_products(self, frame) -> CrossProducts | None:
         """Return the cross-products of the rows of any data frame, None if none is complete."""

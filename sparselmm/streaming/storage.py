@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import replace
-from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..columns import R_NAMES, TRANSFORMS, Columns, ContrastsRegistry
 from ..crossproducts import CrossProducts
 from ..data import Table
 from ..errors import DataError
+from ..files import replaced
 from ..formula import Token, bare, parse_formula, tokenize
 from ..frame import DesignSpec
 from ..roles import read_roles
@@ -60,18 +60,12 @@ def save(model, path) -> None:
         "columns": columns,
         "facts": written(Sums(None, sums.facts))[1],
     }
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with ZipFile(unfinished, "w") as archive:
-            archive.writestr("model.json", json.dumps(facts))
-            with archive.open("sample.npz", "w") as file:
-                np.savez(file, **arrays)
-            with archive.open("cross.npz", "w", force_zip64=True) as file:
-                sums.cross.save(file)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replaced(path) as unfinished, ZipFile(unfinished, "w") as archive:
+        archive.writestr("model.json", json.dumps(facts))
+        with archive.open("sample.npz", "w") as file:
+            np.savez(file, **arrays)
+        with archive.open("cross.npz", "w", force_zip64=True) as file:
+            sums.cross.save(file)
 
 
 def load(path, context):
