@@ -1,5 +1,13 @@
-# make demo   set up .venv, fit InstEval, print the fit and draw a plot
-# make test   set up .venv, then every check
+# make demo       set up .venv, fit InstEval, print the fit and draw a plot
+# make test       set up .venv, then every check
+# make types      the type check
+# make lowest     the tests with each dependency at the lowest version that pyproject.toml allows
+# make highest    the tests with the newest versions that it allows
+# make pythons    make highest with each of PYTHONS that is found
+# make package    wheel and sdist, each installed into a clean environment and used outside the checkout
+# make check-all  all of these but the demo, half an hour or so
+#
+# SCIKIT_SPARSE=0.5 takes that series of scikit-sparse instead of pyproject.toml's: docs/compatibility.md
 VENV ?= .venv
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -7,8 +15,12 @@ DEBIAN := libsuitesparse-dev libopenblas0-pthread gcc
 BIN := $(VENV)/bin
 # one BLAS thread for each test process: see sparselmm/threads.py
 TEST_ENV := OPENBLAS_NUM_THREADS=1
+PYTHONS ?= python3.11 python3.12 python3.13
+TOOLS := build/tools/bin
+UV := UV_PYTHON_DOWNLOADS=never $(TOOLS)/uv
+export SCIKIT_SPARSE
 
-.PHONY: demo test system setup reference benchmarks docs site clean
+.PHONY: demo test types lowest highest pythons package check-all system setup reference benchmarks docs site clean
 
 demo: setup
 	$(BIN)/python docs/demo.py
@@ -18,12 +30,55 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2
 
+types: setup
+	$(BIN)/mypy
+
+check-all: test types lowest pythons package
+
+# $(call suite,resolution): the tests in an environment of their own, with compiled code of their own
+suite = set -e; python=$$($(PYTHON) -c "import sys; print(sys.executable)"); \
+  folder=build/$(1)-$$($(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
+  $(UV) venv --quiet --clear --python "$$python" $$folder; \
+  $(UV) pip install --quiet --python $$folder --resolution $(1) --editable ".[test]"; \
+  if [ -n "$$SCIKIT_SPARSE" ]; then $(UV) pip install --quiet --python $$folder "scikit-sparse==$$SCIKIT_SPARSE.*"; fi; \
+  $$folder/bin/python -c "import sparselmm; sparselmm.show_versions()"; \
+  $(TEST_ENV) NUMBA_CACHE_DIR="$(CURDIR)/$$folder/numba" $$folder/bin/python -m pytest -n 2
+
+lowest: $(TOOLS)/uv
+	@$(call suite,lowest-direct)
+
+highest: $(TOOLS)/uv
+	@$(call suite,highest)
+
+pythons:
+	@set -e; for python in $(PYTHONS); do \
+	  if $$python -c "" 2>/dev/null; then $(MAKE) highest PYTHON=$$python; else echo "$$python is not here"; fi; \
+	done
+
+# What is installed is used with -I, in a folder of its own: nothing of the checkout can be imported
+package: $(TOOLS)/uv
+	rm -rf build/dist
+	$(UV) build --quiet --out-dir build/dist --python $(PYTHON)
+	$(TOOLS)/twine check --strict build/dist/*.whl build/dist/*.tar.gz
+	$(PYTHON) tests/installed/contents.py build/dist
+	@set -e; for file in "$(CURDIR)"/build/dist/*.whl "$(CURDIR)"/build/dist/*.tar.gz; do \
+	  folder=$$(mktemp -d); \
+	  $(UV) venv --quiet --python $(PYTHON) $$folder/venv; $(UV) pip install --quiet --python $$folder/venv "$$file"; \
+	  (cp tests/installed/use.py $$folder && cd $$folder && venv/bin/python -I use.py); \
+	  rm -rf $$folder; \
+	done
+
+$(TOOLS)/uv: | system
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/python -m pip install --quiet uv twine
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[plot,test]"
+	if [ -n "$$SCIKIT_SPARSE" ]; then $(BIN)/python -m pip install --quiet "scikit-sparse==$$SCIKIT_SPARSE.*"; fi
 	touch $@
 
 # SuiteSparse's headers and a real BLAS, on Debian and Ubuntu; elsewhere see the README
@@ -35,7 +90,7 @@ system:
 	fi
 
 # Rewrites tests/reference/*.json, a quarter of an hour; needs R with the packages named in tests/reference/README.md
-REFERENCES := make_reference ddf comparison profile resampling emmeans prediction diagnostics
+REFERENCES := make_reference ddf comparison profile resampling emmeans prediction diagnostics checkup
 reference:
 	set -e; for name in $(REFERENCES); do OPENBLAS_NUM_THREADS=1 Rscript tests/reference/$$name.R; done
 

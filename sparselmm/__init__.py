@@ -7,6 +7,8 @@ from .engine_comparison import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FitInterrupted, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
 from .model import LinearMixedModel, lmer
+from .planning.design import simulate_design
+from .planning.public import power
 from .results import LinearMixedModelResults
 from .streaming.public import load_model, update
 from .terms import RandomTerm
@@ -34,7 +36,9 @@ __all__ = [
     "datasets",
     "lmer",
     "load_model",
+    "power",
     "show_versions",
+    "simulate_design",
     "update",
 ]
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import ChainMap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_heard: ContextVar[list | None] = ContextVar("heard", default=None)
+
+WRAPPERS = {"wrapper", "method", "no_rows"}  # of the functions that users call
 
 
 def _frames_inside():
@@ -15,12 +22,40 @@ def _frames_inside():
     return frame, depth
 
 
+def entrance() -> str:
+    """Return the name of the public function or property of the package that was called first, "" if there is none."""
+    frame, names = sys._getframe(1), []
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+            names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return next((name for name in reversed(names) if not name.startswith("_") and name not in WRAPPERS), "")
+
+
 def caller_variables() -> ChainMap:
     """Return the variables of the code that called into the package."""
     frame, _ = _frames_inside()
     return ChainMap(frame.f_locals, frame.f_globals)
 
 
+@contextmanager
+def listening() -> Iterator[list[tuple[str, type[Warning]]]]:
+    """Yield a list that takes texts and categories of the package's warnings in the block, which are not shown.
+
+    Unlike the filters of warnings, which all threads have in common, it concerns this thread only.
+    """
+    before, heard = _heard.get(), []
+    try:
+        _heard.set(heard)
+        yield heard
+    finally:
+        _heard.set(before)
+
+
 def warn(message, category) -> None:
     """Warn in the name of the code that called into the package."""
+    heard = _heard.get()
+    if heard is not None:
+        heard.append((str(message), category))
+        return
     warnings.warn(message, category, stacklevel=_frames_inside()[1] + 1)

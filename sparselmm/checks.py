@@ -7,6 +7,8 @@ import pandas as pd
 
 from .errors import DataError
 
+SMALLEST = 1e-75  # size of a column, or one over that of the largest
+
 
 def check_labels(index, labelled):
     """Raise a DataError if a pandas object is labelled otherwise than the response: nothing is aligned here."""
@@ -25,7 +27,7 @@ def as_array(values, ndim, name):
     try:
         values = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not numeric: {error}.") from None
+        raise DataError(f"{name} is not numeric: {error}. Convert it to numbers.") from None
     if values.ndim == 2 and ndim == 1 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 1 and ndim == 2:
@@ -51,12 +53,12 @@ def check_model(endog, exog, terms, weights, offset, endog_name):
     """Raise a DataError for arrays that cannot be a mixed model."""
     n = endog.size
     if n == 0:
-        raise DataError("The data have no rows.")
+        raise DataError("The data have no rows. Check how they were selected.")
     if not terms:
-        raise DataError("A mixed model needs at least one random-effects term.")
+        raise DataError("A mixed model needs at least one random-effects term: give RandomTerm(groups).")
     for name, values in (("exog", exog), ("weights", weights), ("offset", offset)):
         if values is not None and values.shape[0] != n:
-            raise DataError(f"{name} has {values.shape[0]} rows, the response has {n}.")
+            raise DataError(f"{name} has {values.shape[0]} rows, the response has {n}. Give one for each row.")
     for name, values in ((endog_name, endog), ("exog", exog), ("weights", weights), ("offset", offset)):
         if values is not None and not np.isfinite(values).all():
             raise DataError(f"{name} holds missing or infinite values. Drop those rows first.")
@@ -65,10 +67,32 @@ def check_model(endog, exog, terms, weights, offset, endog_name):
     equal_weights = weights is None or np.ptp(weights) == 0
     for term in terms:
         if term.nobs != n:
-            raise DataError(f"Term {term.name!r} has {term.nobs} rows, the response has {n}.")
+            raise DataError(f"Term {term.name!r} has {term.nobs} rows, the response has {n}. Give one for each row.")
         if term.matrix is not None:
             continue
         check_term(term.name, term.n_levels, term.n_effects, n, equal_weights)
+
+
+def effects_of(terms):
+    """Yield the name and the values of every random column that is not an intercept, or of a block of Z."""
+    for term in terms:
+        if term.matrix is not None:
+            yield f"The block of Z of {term.name!r}", term.matrix.data
+        elif not term.is_intercept:
+            yield from ((f"{x} of term {term.name!r}", v) for x, v in zip(term.columns, term.values.T, strict=True))
+
+
+def check_sizes(named, smallest=SMALLEST):
+    """Raise a DataError for the first named column whose powers are no numbers; None and NaN are passed over."""
+    for name, values in ((name, values) for name, values in named if values is not None):
+        largest = np.fmax.reduce(np.abs(values), initial=0.0)
+        if np.isinf(largest):
+            raise DataError(f"{name} holds infinite values. Correct them, or leave those rows out.")
+        if largest > 1.0 / SMALLEST or 0.0 < largest < smallest:
+            raise DataError(
+                f"{name} is of the size of {largest:.0e}, whose powers leave the range of floating-point numbers. "
+                "Give it in another unit, such as divided by its standard deviation."
+            )
 
 
 def check_term(name, n_levels, n_effects, n, equal_weights):
@@ -98,6 +122,6 @@ def check_residual(endog_name, residual, tiny):
     """Raise a DataError if the residual sum of squares is no more than `tiny`, rounding."""
     if residual <= tiny:
         raise DataError(
-            f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: "
-            "there is no residual variance to estimate."
+            f"The response {endog_name!r} is constant or an exact linear function of the fixed effects: there is no "
+            "residual variance to estimate. Leave out the predictor it was computed from, or take another response."
         )

@@ -14,6 +14,7 @@ from .caller import warn
 from .data import Table, near, plain, scattered
 from .errors import DataError, DataWarning
 from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
+from .threads import Shared
 
 try:
     from formulaic import ModelSpec
@@ -161,7 +162,8 @@ class Columns:
             return columns, columns._finite(columns._stacked(table), table)
         for name in {factor.expr for term in formula for factor in term.factors} & set(variables):
             if table.columns[name].dtype.kind in "mM":
-                raise DataError(f"Column {name!r} holds dates or durations. Convert it to numbers, or use C({name}).")
+                remedy = f"Convert it to numbers, or use C({quoted(name)})."
+                raise DataError(f"Column {name!r} holds dates or durations. {remedy}")
         spec = ModelSpec(formula, ensure_full_rank=True, na_action="ignore", output="numpy")
         spec, values = model_matrix(text, spec, table.complete(variables)[0], scope)
         for term, _, names in spec.structure:
@@ -236,14 +238,25 @@ def _are_numeric(text: str, table: Table, scope: Scope) -> bool:
     )
 
 
+def _filters() -> warnings.catch_warnings:
+    """Return what puts the filters of warnings back."""
+    filters = warnings.catch_warnings()
+    filters.__enter__()
+    return filters
+
+
+unknown_labels_are_errors = Shared(
+    _filters, lambda: warnings.simplefilter("error", DataMismatchWarning), lambda filters: filters.__exit__()
+).block  #: a context; the filters of warnings are those of all threads
+
+
 def model_matrix(text: str, spec: ModelSpec, table: Table, scope: Scope) -> tuple[ModelSpec, np.ndarray]:
     """Return formulaic's spec of the model matrix of a formula, and its values (n, c) in float64."""
     columns = {name: pd.Series(values) for name, values in table.columns.items()}
     coded = {name: C(columns.pop(name), kind) for name, kind in scope.contrasts.items() if name in columns}
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(table)), copy=False)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("error", DataMismatchWarning)
+        with np.errstate(all="ignore"), unknown_labels_are_errors():
             matrix = PandasMaterializer(frame, context=scope.namespace | coded).get_model_matrix(spec)
             values = np.asarray(matrix, dtype=np.float64)
     except Exception as error:  # user code and whatever formulaic raises

@@ -50,6 +50,18 @@ class CrossProducts:
         Coefficients of the pilot fit in the pilot basis.
     levels : tuple of Index, length l_k
         Labels of the levels of every term, by which `+` finds them again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("Dyestuff")
+    >>> def sums(rows):
+    ...     term = sparselmm.RandomTerm(rows["Batch"], name="Batch")
+    ...     return sparselmm.CrossProducts.from_arrays(rows["Yield"].to_numpy(), np.ones((len(rows), 1)), [term])
+    >>> both = sums(data[:10]) + sums(data[10:])
+    >>> both.nobs, list(both.levels[0])
+    (30, ['A', 'B', 'C', 'D', 'E', 'F'])
     """
 
     nobs: int
@@ -75,7 +87,7 @@ class CrossProducts:
         if basis is None:
             kept, basis = full_rank_basis(X, weights)
             if len(kept) < X.shape[1]:
-                raise DataError("The fixed-effects columns are linearly dependent.")
+                raise DataError("The fixed-effects columns are linearly dependent. Leave some of them out.")
         rows = _pilot_rows(y, X, weights, basis, np.zeros(basis.shape[1]))
         gram = sum(WV.T @ V for _, V, WV in rows)
         return cls._sums(y, X, terms, weights, basis, np.linalg.solve(gram[:-1, :-1], gram[:-1, -1]))
@@ -110,7 +122,7 @@ class CrossProducts:
         with np.errstate(invalid="ignore", over="ignore"):  # sums that are not finite are named below
             cross = cls._sums(y, X, terms, weights, basis, center)
         if not (np.isfinite(cross.XX).all() and np.isfinite(cross.Xy).all() and np.isfinite(cross.yy)):
-            raise DataError("The response, X or the weights hold missing, infinite or too large values.")
+            raise DataError("The response, X or the weights hold missing, infinite or huge values. Drop those rows.")
         return cross
 
     @classmethod
@@ -220,7 +232,7 @@ class CrossProducts:
         """
         kept, cross = self.settle()
         if len(kept) < self.n_fixed:
-            raise DataError("The fixed-effects columns are linearly dependent.")
+            raise DataError("The fixed-effects columns are linearly dependent. Leave some of them out.")
         return cross
 
     def with_response(self, y, X, terms, weights=None) -> CrossProducts:

@@ -119,6 +119,7 @@ def stacked(tables: Sequence[Table]) -> Table:
     for name in tables[0].columns:
         parts = [table.columns[name] for table in tables]
         if isinstance(parts[0], pd.Categorical):
+            parts = [part if isinstance(part, pd.Categorical) else pd.Categorical(part) for part in parts]
             order = parts[0].categories
             for part in parts[1:]:
                 order = order.append(part.categories.difference(order, sort=False))

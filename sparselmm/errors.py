@@ -18,7 +18,7 @@ class ConvergenceWarning(UserWarning):
 
 
 class DataWarning(UserWarning):
-    """The data were changed before the fit (columns dropped, rows left out)."""
+    """The data were changed before the fit (columns dropped), or do not determine a part of the model."""
 
 
 class FitInterrupted(KeyboardInterrupt):

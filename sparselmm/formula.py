@@ -6,14 +6,17 @@ The only module that knows formulaic's parser. Its tokenizer finds the bars, its
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from .errors import FormulaError
+from .errors import DataError, FormulaError
 
+MOST_PRODUCTS = 20_000  # of factors that are multiplied out: a second of work
+TOO_MANY = f"it multiplies out to more than {MOST_PRODUCTS:,} products. Write the interactions that are meant."
 R_CONVERSION = re.compile(r"\bas\.(factor|ordered|numeric|integer|character|double|logical)\([^()]*")
 
 FORMULAIC_MOVED = (
@@ -21,9 +24,11 @@ FORMULAIC_MOVED = (
     "Install that: pip install 'formulaic>=1.2,<1.3'."
 )
 try:
-    from formulaic import Formula, SimpleFormula
+    from formulaic import Formula
+    from formulaic.parser import DefaultFormulaParser
     from formulaic.parser.algos.tokenize import tokenize
-    from formulaic.parser.types import Factor, Term, Token
+    from formulaic.parser.types import ASTNode, Factor, Term, Token
+    from formulaic.utils.code import sanitize_variable_names
 except ImportError as error:
     raise ImportError(FORMULAIC_MOVED) from error
 
@@ -140,7 +145,9 @@ def column_name(text: str) -> str | None:
 
 
 def quoted(name: str) -> str:
-    """Return the text that formulaic reads as the column `name`."""
+    """Return the text that formulaic reads as the column `name`; no name can be more than a name."""
+    if "`" in name or name.endswith("\\"):
+        raise DataError(f"Column {name!r}: no formula can hold a name with this backtick or backslash. Rename it.")
     return name if name.isidentifier() else f"`{name}`"
 
 
@@ -165,13 +172,18 @@ def lookups(text: str) -> tuple[frozenset[str], frozenset[str]]:
         if token.kind is Token.Kind.NAME:
             columns.add(token.token)
         elif token.kind is Token.Kind.PYTHON:
-            names |= {str(variable) for variable in token.required_variables} | _arguments(token.token)
+            aliases: dict[str, str] = {}  # of names in backticks
+            code = sanitize_variable_names(token.token, {}, aliases)
+            found = {str(variable) for variable in token.required_variables} | _arguments(code)
+            names |= {aliases.get(name, name) for name in found}
     return frozenset(columns), frozenset(names)
 
 
 @lru_cache(maxsize=256)
 def formula_terms(text: str) -> Formula:
     """Return formulaic's terms of one side of a formula, which nobody changes."""
+    if _products(text) > MOST_PRODUCTS:
+        raise FormulaError(f"'{text}' cannot be read: {TOO_MANY}")
     return Formula(text)
 
 
@@ -187,6 +199,17 @@ def numeric_candidates(text: str) -> tuple[str | None, ...] | None:
             return None
         columns.append(None if factor.expr == "1" else factor.expr)
     return tuple(columns)
+
+
+def idle_powers(text: str) -> list[str]:
+    """Return the columns and functions of one side of a formula that have a power, which leaves them as they are."""
+    pieces = _pieces(text)
+    return [
+        text[piece.start : power.start].strip()
+        for piece, power, *rest in zip(pieces, pieces[1:], pieces[2:], strict=False)
+        if piece.kind in (Token.Kind.NAME, Token.Kind.PYTHON)
+        and (power.is_operator("^") or (power.is_operator("*") and rest[0].is_operator("*")))
+    ]
 
 
 def expand_dot(fixed: str, columns: Sequence[str]) -> str:
@@ -231,7 +254,7 @@ def _tokens(formula: str) -> list[Token]:
     try:
         return list(tokenize(formula))
     except Exception as error:  # whatever formulaic raises, the formula is at fault
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0] or type(error).__name__
         raise FormulaError(f"The formula {formula!r} cannot be read: {reason}") from None
 
 
@@ -347,15 +370,39 @@ def _offset(formula: str, sign: str, place: int, argument: str) -> str:
 
 def _terms(formula: str, place: int, spec: str | list[str]) -> list[Term]:
     """Return formulaic's terms of a part of the formula; a list has no implicit intercept."""
+    text = spec if isinstance(spec, str) else spec[0]
     try:
+        if _products(text) > MOST_PRODUCTS:
+            raise ValueError(TOO_MANY)
         parsed = Formula(spec)
     except Exception as error:  # whatever formulaic raises, the formula is at fault
-        reason = str(error).split("\n")[0]
-        text = spec if isinstance(spec, str) else spec[0]
+        reason = str(error).split("\n")[0] or type(error).__name__
         raise _error(formula, place, f"'{text}' cannot be read: {reason}") from None
-    if not isinstance(parsed, SimpleFormula):
-        raise _error(formula, place, "A formula has one response and one sum of predictors.")
     return list(parsed)
+
+
+def _products(text: str) -> float:
+    """Return the most products of factors that formulaic multiplies out at once for one side of a formula, about."""
+    nodes, sizes, most = [DefaultFormulaParser().get_ast(text)], {}, 0.0
+    for node in nodes:  # which grows
+        nodes += node.args if isinstance(node, ASTNode) else []
+    for node in reversed(nodes):
+        if not isinstance(node, ASTNode):
+            sizes[id(node)] = 1.0, 1  # terms and names
+            continue
+        terms, names = zip(*(sizes[id(part)] for part in node.args), strict=True)
+        if node.operator.symbol in ("**", "^"):
+            exponent = getattr(node.args[1], "token", "")
+            size = 1.0 if not exponent.isdecimal() else math.inf if len(exponent) > 1 else terms[0] ** int(exponent)
+        elif node.operator.symbol == "*":
+            size = math.prod(count + 1.0 for count in terms)
+        elif node.operator.symbol in (":", "in"):
+            size = math.prod(terms)
+        else:
+            size = sum(terms)
+        most = max(most, size)
+        sizes[id(node)] = min(size, 2.0 ** min(sum(names), 64) - 1.0), sum(names)
+    return most
 
 
 def _python_powers(formula: str) -> str:

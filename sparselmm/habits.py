@@ -38,8 +38,14 @@ RESULTS = {
     "plot_diagnostics": "plot()",
     "hatvalues": "leverage()",
     "rePCA": "re_pca()",
+    "allFit": "allfit()",
+    "check_model": "check()",
+    "check_singularity": "check()",
+    "check_convergence": "check()",
     "contrast": "t_test(), or emmeans(...).contrasts()",
     "df_residual": "df_resid",
+    "powerSim": "power()",
+    "powerCurve": "power(sizes={'subject': [20, 40]})",
 }
 PACKAGE = {
     "glmer": "a package for generalised models: the errors here are Gaussian",
@@ -52,6 +58,10 @@ PACKAGE = {
     "ranova": "fit.ranova()",
     "bootMer": "fit.bootstrap()",
     "simulate": "fit.simulate()",
+    "powerSim": "power(fit, term)",
+    "powerCurve": "power(fit, term, sizes={'subject': [20, 40]})",
+    "extend": "power(fit, term, sizes={'subject': 40})",
+    "simdat_crossed": "simulate_design(...)",
 }
 
 

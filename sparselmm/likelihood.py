@@ -105,12 +105,12 @@ class ProfiledLikelihood:
         XVy = cross.Xy - reduced[:p, p]
         R, info = lapack.dpotrf(XVX, lower=0) if p else (XVX, 0)
         if info:
-            raise DataError("The fixed effects are not estimable: X'V⁻¹X is singular.")
+            raise DataError("The fixed effects are not estimable: X'V⁻¹X is singular. Take another start=.")
         beta = cho_solve((R, False), XVy) if p else XVy  # (2)
         u = u_y - U @ beta
         r2 = cross.yy - reduced[p, p] - beta @ XVy  # (3)
         if not r2 > 0:
-            raise DataError("The residual variance is zero: the model fits the response exactly.")
+            raise DataError("The residual variance is zero: the model fits the response exactly. Leave out a term.")
         deviance = engine.logdet() - cross.log_weights + N * (1.0 + np.log(2.0 * np.pi * r2 / N))  # (4)
         if self.reml:
             deviance += 2.0 * np.log(np.diag(R)).sum() - cross.basis_logdet

@@ -83,7 +83,7 @@ def tree_sum(products):
         while len(waiting) > 1 and waiting[-2][0] < 2 * waiting[-1][0]:
             _add_last(waiting)
     if not waiting:
-        raise DataError("There are no rows to sum.")
+        raise DataError("There are no rows to sum. Give cross-products of some rows.")
     while len(waiting) > 1:
         _add_last(waiting)
     return waiting[0][1]

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from .aliasing import Alias, warn_of_aliases
 from .caller import caller_variables, warn
-from .checks import as_array, check_labels, check_model, check_residual, check_rows, default_names
+from .checks import (
+    as_array,
+    check_labels,
+    check_model,
+    check_residual,
+    check_rows,
+    check_sizes,
+    default_names,
+    effects_of,
+)
 from .crossproducts import CrossProducts, full_rank_basis, rounding
 from .engines.choose import choose, choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning, FitInterrupted
@@ -86,7 +98,7 @@ def lmer(
     >>> import sparselmm
     >>> data = sparselmm.datasets.load("sleepstudy")
     >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
-    >>> round(fit.params["Days"], 3)
+    >>> float(round(fit.params["Days"], 3))
     10.467
     """
     model = LinearMixedModel.from_formula(
@@ -124,6 +136,8 @@ class LinearMixedModel:
     endog, exog, exog_names, endog_name, terms, weights, offset : as above, X of full rank
     dropped : list of str
         Names of the fixed-effects columns that depend on the others; `kept` are the positions of those that do not.
+    aliased : tuple of Alias
+        Variances that no response could tell apart in this design; a `DataWarning` says each.
     formula : str or None
 
     Raises
@@ -134,6 +148,17 @@ class LinearMixedModel:
     References
     ----------
     Bates, Mächler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4, J. Stat. Softw. 67(1).
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("Penicillin")
+    >>> terms = [sparselmm.RandomTerm(data["plate"]), sparselmm.RandomTerm(data["sample"])]
+    >>> X = [[1.0]] * len(data)
+    >>> fit = sparselmm.LinearMixedModel(data["diameter"], X, terms, exog_names=["mean"]).fit()
+    >>> fit.fe_params.round(3)
+    mean    22.972
+    dtype: float64
     """
 
     def __init__(self, endog, exog, terms, *, weights=None, offset=None, exog_names=None, endog_name=None):
@@ -150,6 +175,7 @@ class LinearMixedModel:
         endog, exog = as_array(endog, 1, "endog"), as_array(exog, 2, "exog")
         self._set_up(endog, exog, terms, weights, offset, exog_names, str(endog_name))
         self.formula = self.design = None
+        self.aliased = warn_of_aliases(self.cross, self.terms, self.exog_names)
 
     @classmethod
     def from_formula(
@@ -178,6 +204,7 @@ class LinearMixedModel:
             design.endog_name,
         )
         self.formula, self.design = design.formula, design
+        self.aliased = warn_of_aliases(self.cross, self.terms, self.exog_names)
         return self
 
     @single_threaded
@@ -193,13 +220,16 @@ class LinearMixedModel:
         names = unique_names([term.name for term in terms])
         terms = [term.renamed(name) for term, name in zip(terms, names, strict=True)]
         check_model(endog, exog, terms, weights, offset, endog_name)
+        columns = *zip(exog_names, exog.T, strict=True), *effects_of(terms)
+        check_sizes([(endog_name, endog), *columns, ("weights", weights), ("offset", offset)])
 
         kept, basis = full_rank_basis(exog, weights)
         self.kept = kept
         self.dropped = [name for i, name in enumerate(exog_names) if i not in set(kept)]
         if self.dropped:
             warn(
-                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped.",
+                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped. "
+                "Leave them out; centre a column that hardly varies about a large mean.",
                 DataWarning,
             )
             exog = exog[:, kept]
@@ -216,6 +246,7 @@ class LinearMixedModel:
         """Number of rows n."""
         return self.endog.size
 
+    aliased: tuple[Alias, ...] = ()  # of variants, whose model has said so
     keeps_rows = True  #: whether the model holds its rows, which one of data read in chunks does not
 
     @property
@@ -320,6 +351,15 @@ class LinearMixedModel:
         -----
         ConvergenceWarning
             If the optimum could not be certified.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("Dyestuff")
+        >>> model = sparselmm.LinearMixedModel.from_formula("Yield ~ 1 + (1 | Batch)", data)
+        >>> fit = model.fit(reml=False)
+        >>> fit.converged, round(fit.deviance, 3)
+        (True, 327.327)
         """
         if not isinstance(reml, (bool, np.bool_)):
             raise ValueError(f"reml must be True (REML) or False (maximum likelihood), not {reml!r}.")
@@ -334,6 +374,9 @@ class LinearMixedModel:
                 raise
         if not record.converged:
             warn(record.message, ConvergenceWarning)
+        elif self.aliased:
+            message = "Converged, but some variances have no estimate of their own: see model.aliased."
+            record = replace(record, message=message)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
     def _start(self, start):
@@ -347,4 +390,5 @@ class LinearMixedModel:
             raise ValueError(f"start has shape {start.shape}; this model has {size} entries of theta.")
         if not np.isfinite(start).all():
             raise ValueError("start holds missing or infinite values.")
+        check_sizes([("start", start)], smallest=0.0)
         return start

@@ -14,6 +14,7 @@ from .record import FitRecord, Step
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
 ROUNDING = 1e-8  # predicted decrease, 1e-4 standard errors, that counts as reached if rounding hides it
+CURVED = 1e-10  # share of the largest curvature below which a negative one is rounding
 PATIENCE, LIMIT = 6, 60  # evaluations before the exact Hessian is taken if the descent crawls, and in any case
 MAX_EVALUATIONS = 200
 
@@ -30,7 +31,7 @@ def trust_region_step(gradient, hessian, radius):
         s = np.where(near, 0.0, -g / np.where(near, 1.0, eigenvalues + shift))
         length = np.linalg.norm(s)
         if length <= radius:
-            if eigenvalues[0] < -1e-10 * largest:  # hard case: go on where the curvature is most negative
+            if eigenvalues[0] < -CURVED * largest:  # hard case: go on where the curvature is most negative
                 s[0] = np.sqrt(radius**2 - length**2) * (1.0 if g[0] <= 0 else -1.0)
             return Q @ s
         g = np.where(near, 0.0, g)
@@ -177,6 +178,25 @@ class Run:
                 return trial
         return None
 
+    def leave_saddle(self, at, model):
+        """Return an evaluation with lower deviance along a direction of negative curvature, or None, and the model.
+
+        Where a λ_k is singular the model holds no more than the first derivative in a variance: one that rounding made
+        negative promises a decrease that no step finds. Such directions are flat in the model returned.
+        """
+        eigenvalues, Q = np.linalg.eigh(model.hessian)
+        curved = eigenvalues < -CURVED * np.abs(eigenvalues).max()
+        if self.negligible(model.decrease(trust_region_step(model.gradient, model.hessian, 1.0)), at.deviance):
+            return None, model
+        for direction in Q[:, curved].T:
+            for size in (0.3, -0.3, 0.03, -0.03, 0.003, -0.003):
+                if self.exhausted:
+                    return None, model
+                trial = self.evaluate(at.theta + size * self.scale * direction)
+                if trial is not None and at.deviance - trial.deviance > max(ROUNDING, self.slack):
+                    return trial, model
+        return None, replace(model, hessian=Q * np.where(curved, 0.0, eigenvalues) @ Q.T)
+
 
 def minimize(
     likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, progress=SILENT
@@ -210,7 +230,7 @@ def minimize(
     s = trust_region_step(model.gradient, model.hessian, 1.0)
     predicted, lowest = model.decrease(s), float(np.linalg.eigvalsh(model.hessian)[0])
     flat = flat_terms(map_, at.theta / scale, model.hessian, likelihood.cross.nobs)
-    converged = run.negligible(predicted, at.deviance) or (predicted < ROUNDING and not run.exhausted)
+    converged = bool(run.negligible(predicted, at.deviance) or (predicted < ROUNDING and not run.exhausted))
     record = FitRecord(
         theta=map_.canonical(at.theta),
         deviance=at.deviance,
@@ -240,11 +260,14 @@ def _optimum(run, start):
         boundary = find_boundary(map_, at.theta, scale, model.A, levels)
         escaped = run.escape(at, boundary) if boundary.wants_to_grow else None
         if escaped is None:
+            escaped, model = run.leave_saddle(at, model)
+        if escaped is None:
             break
         at = escaped
     snapped = run.snap(at) if not np.isnan(boundary.value) else None
     if snapped is not None:
         at, model = run.descend(snapped)
+        model = run.leave_saddle(at, model)[1]
     return at, model, boundary
 
 
@@ -286,23 +309,24 @@ def _verdict(converged, run, boundary, flat, at):
         return "Converged: no step promises a lower deviance and the Hessian is positive."
     if converged:
         return "Converged at the boundary: the deviance grows with every variance that is zero (singular fit)."
+    names = " and ".join(flat or dict.fromkeys(shape.name for shape in run.likelihood.map.shapes))
     if run.exhausted:
         return (
             f"Stopped at the limit of evaluations ({run.max_evaluations}) before the optimum was certified. Continue "
-            "with start=fit.theta, or simplify the random effects."
+            f"with start=fit.theta, or simplify the random effects of {names}."
         )
     if len(flat) > 1:
         return (
-            f"Stopped where rounding decides: the data do not tell the variances of {' and '.join(flat)} apart. Remove "
-            "a term, or a column of one."
+            f"Stopped where rounding decides: the data do not tell the variances of {names} apart. Remove a term, or a "
+            "column of one."
         )
     cross = run.likelihood.cross
     if at.scale * cross.nobs < 1e-9 * cross.yy:
         return (
-            "Stopped: the residual variance goes to zero, as the random effects determine the response. Use a "
-            "response that varies within the groups."
+            f"Stopped: the residual variance goes to zero, as the random effects of {names} determine the response. "
+            "Use a response that varies within their levels."
         )
     return (
         "Stopped where no step lowers the deviance although one was predicted: the likelihood is dominated by "
-        "rounding. Centre and scale the predictors, or simplify the random effects."
+        f"rounding. Centre and scale the columns of the random effects of {names}, or leave some out."
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.linalg import solve_triangular
 
 from . import tables
+from .checkup.methods import CheckupMethods
 from .comparison.methods import ComparisonMethods
 from .covariance import cov_re
 from .diagnostics.methods import DiagnosticMethods
@@ -36,6 +37,7 @@ class LinearMixedModelResults(
     MarginalMeansMethods,
     PredictionMethods,
     DiagnosticMethods,
+    CheckupMethods,
     MaketablesMethods,
 ):
     """Results of a fitted linear mixed model; read-only.
@@ -150,6 +152,16 @@ class LinearMixedModelResults(
             (`profile`) or from a parametric bootstrap (`bootstrap`), whose further arguments go to these methods.
         ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
             Degrees of freedom of Wald intervals.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.conf_int().round(2)
+                    lower   upper
+        Intercept  237.01  265.80
+        Days         7.21   13.73
         """
         alpha, method = alpha_of(alpha, level), str(method).lower()
         if method == "wald":
@@ -290,6 +302,16 @@ class LinearMixedModelResults(
             ones for levels.
         ddf : {"satterthwaite", "kenward-roger", "residual", "z"}
             Degrees of freedom of the fixed effects.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.tidy(effects="fixed")[["term", "estimate", "std.error"]].round(2)
+                term  estimate  std.error
+        0  Intercept    251.41       6.82
+        1       Days     10.47       1.55
         """
         return tables.tidy(self, effects, conf_int, conf_level, ddf)
 
@@ -297,6 +319,15 @@ class LinearMixedModelResults(
         """Return the fit in one row: nobs, sigma, logLik, AIC, BIC, REMLcrit or deviance, df.residual and flags.
 
         df.residual is lme4's, n minus all k parameters.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.glance()[["nobs", "sigma", "REMLcrit"]].round(2)
+           nobs  sigma  REMLcrit
+        0   180  25.59   1743.63
         """
         return tables.glance(self)
 
@@ -312,6 +343,16 @@ class LinearMixedModelResults(
             Whether to add .se.fit, the standard errors of .fitted (see `predict`).
         influence : bool
             Whether to add .hat and .cooksd (see `leverage` and `cooks_distance`).
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.augment()[["Days", ".fitted", ".resid"]].head(2).round(2)
+           Days  .fitted  .resid
+        0   0.0   253.66   -4.10
+        1   1.0   273.33  -14.63
         """
         return tables.augment(self, data, se_fit, influence)
 

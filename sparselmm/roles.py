@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .caller import warn
 from .columns import Columns, Expression, Scope, positions, resolve
 from .data import Table, read_table, scattered
-from .errors import DataError
-from .formula import Bar, bare, expand_dot, lookups, parse_formula, quoted
+from .errors import DataError, DataWarning
+from .formula import Bar, bare, expand_dot, idle_powers, lookups, parse_formula, quoted
 from .terms import RandomTerm, factorize, unique_names
 
 
@@ -80,6 +81,9 @@ def read_roles(
 ) -> Roles:
     """Return the roles of a formula for data whose columns are `available`; see `build_design`."""
     parsed = parse_formula(formula)
+    for name in (name for text in (parsed.fixed, *(bar.columns for bar in parsed.bars)) for name in idle_powers(text)):
+        message = f"'{name}' with a power is {name} itself: powers of a formula are interactions. Write I({name}**2)."
+        warn(message, DataWarning)
     weights, offset = (None if name is None else quoted(name) for name in (weights, offset))
     offsets = parsed.offsets if offset is None else (*parsed.offsets, offset)
     texts = [parsed.response, *offsets, *([] if weights is None else [weights])]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
-from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pandas as pd
@@ -15,13 +12,14 @@ import scipy.sparse as sp
 
 from .covariance import TermShape
 from .errors import DataError
-from .files import replaced
+from .files import opened_to_write, read_arrays, require
 from .terms import STRUCTURES
 
 FORMAT = 2
 DENSE = ("XX", "Xy", "ZX", "Zy", "basis", "center")
 SPARSE = ("data", "indices", "indptr")
-NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+LARGEST = np.float64(1e290)  # number in a file: sums of a few do not overflow
+SLACK = 1e3  # of sums of products over what sums of squares allow, for rounding
 
 
 def save(cross, file) -> None:
@@ -45,7 +43,7 @@ def save(cross, file) -> None:
         "labels": kinds,
     }
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    with _opened_to_write(file) as opened:
+    with opened_to_write(file) as opened:
         np.savez(opened, **arrays)
 
 
@@ -56,47 +54,15 @@ def load(file) -> dict:
             return load(opened)
     name = getattr(file, "name", "The file")
     try:
-        return _fields(_read_arrays(file))
+        return _fields(read_arrays(file))
     except Exception as error:  # whatever a broken or hostile file leads to
         raise DataError(f"{name} holds no cross-products that can be read ({error or type(error).__name__}).") from None
-
-
-@contextmanager
-def _opened_to_write(file):
-    """Yield a binary file to write to; a path gets its new content at the end, if nothing fails."""
-    if hasattr(file, "write"):
-        yield file
-        return
-    with replaced(file) as unfinished, open(unfinished, "xb") as opened:
-        yield opened
-
-
-def _read_arrays(file) -> dict:
-    """Return the arrays of an .npz file, none larger than the file."""
-    size = file.seek(0, os.SEEK_END)
-    with ZipFile(file) as archive:
-        members = archive.infolist()
-        _require(all(m.compress_type == ZIP_STORED for m in members), "it is compressed")
-        _require(sum(m.file_size for m in members) <= size, "its arrays are larger than the file")
-        return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
-
-
-def _read_array(archive, member):
-    """Return an array whose header agrees with its size, in the byte order of this machine."""
-    with archive.open(member) as opened:
-        shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(opened)](opened)
-        expected = dtype.itemsize * int(np.prod(shape, dtype=object))
-        _require(dtype.kind in "biufmM" and opened.tell() + expected == member.file_size, "an array has another size")
-    with archive.open(member) as opened:
-        array = np.lib.format.read_array(opened, allow_pickle=False)
-        opened.read()  # to the end, where the check sum is compared
-    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _fields(arrays) -> dict:
     """Return the checked fields of cross-products."""
     facts = json.loads(arrays["facts"].tobytes())
-    _require(facts["format"] == FORMAT, "it was written by another version of sparselmm; sum the rows again")
+    require(facts["format"] == FORMAT, "it was written by another version of sparselmm; sum the rows again")
     shapes = tuple(_shape(*shape) for shape in facts["shapes"])
     p, q, sizes = len(arrays["center"]), sum(s.n_effects for s in shapes), [s.n_effects for s in shapes]
     count = range(len(shapes))
@@ -104,16 +70,18 @@ def _fields(arrays) -> dict:
     for values, shape in zip(dense.values(), ((p, p), (p,), (q, p), (q,), (p, p), (p,)), strict=True):
         _check_dense(values, shape)
     basis = dense["basis"]
-    _require(np.diag(basis).all() and not np.tril(basis, -1).any(), "its basis is singular or not triangular")
+    require(np.diag(basis).all() and not np.tril(basis, -1).any(), "its basis is singular or not triangular")
     log_weights, yy = (float(facts[name]) for name in ("log_weights", "yy"))
-    _require(np.isfinite([log_weights, yy]).all() and _is_count(facts["nobs"]), "a sum is not finite")
-    _require(len(facts["labels"]) == len(shapes), "labels are missing")
+    require(abs(log_weights) < LARGEST > abs(yy) and _is_count(facts["nobs"]), "a sum is not finite")
+    require(len(facts["labels"]) == len(shapes), "labels are missing")
+    diagonal = tuple(_unpack(arrays, f"diagonal{k}", sizes[k], sizes[k], shapes[k]) for k in count)
+    _check_sizes(**{name: dense[name] for name in ("XX", "Xy", "ZX", "Zy")}, yy=yy, diagonal=diagonal)
     return {
         "nobs": facts["nobs"],
         "log_weights": log_weights,
         "yy": yy,
         **dense,
-        "diagonal": tuple(_unpack(arrays, f"diagonal{k}", sizes[k], sizes[k], shapes[k]) for k in count),
+        "diagonal": diagonal,
         "cross": {(k, m): _unpack(arrays, f"cross{k}_{m}", sizes[k], sizes[m]) for m in count for k in range(m)},
         "shapes": shapes,
         "levels": tuple(_unpack_labels(arrays, f"levels{k}", facts["labels"][k], shapes[k].n_levels) for k in count),
@@ -123,7 +91,7 @@ def _fields(arrays) -> dict:
 def _shape(levels, columns, structure, name):
     """Return a checked TermShape."""
     valid = _is_count(levels) and _is_count(columns) and structure in STRUCTURES and isinstance(name, str)
-    _require(valid, "the shape of a term is not one")
+    require(valid, "the shape of a term is not one")
     return TermShape(levels, columns, structure, name)
 
 
@@ -139,10 +107,10 @@ def _unpack(arrays, name, rows, columns, shape=None):
         return arrays[name]
     data, indices, indptr = (arrays[f"{name}_{part}"] for part in SPARSE)
     _check_dense(data, (len(indices),), "f4" if data.dtype == np.float32 else "f8")
-    _require(indices.dtype.kind == indptr.dtype.kind == "i", "positions are not integers")
+    require(indices.dtype.kind == indptr.dtype.kind == "i", "positions are not integers")
     block = sp.csr_array((data, indices, indptr), shape=(rows, columns))
     block.check_format(full_check=True)
-    _require(block.has_canonical_format, "a block is not sorted")
+    require(block.has_canonical_format, "a block is not sorted")
     return block
 
 
@@ -163,28 +131,31 @@ def _unpack_labels(arrays, name, kind, count) -> pd.Index:
     values = arrays[name]
     if kind == "texts":
         text, ends = values.tobytes(), [0, *arrays[f"{name}_ends"].tolist()]
-        _require(sorted(ends) == ends and ends[-1] == len(text), "texts of labels have other ends")
+        require(sorted(ends) == ends and ends[-1] == len(text), "texts of labels have other ends")
         values = [text[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(ends)]
     elif kind == "dates":
-        _require(values.dtype.kind == "M", "dates are numbers")
+        require(values.dtype.kind == "M", "dates are numbers")
         values = np.array(values.astype("M8[D]").tolist(), dtype=object)
-        _require(all(isinstance(value, date) for value in values), "a label is no date")
+        require(all(isinstance(value, date) for value in values), "a label is no date")
     levels = pd.Index(values)
-    _require(len(levels) == count and levels.is_unique and not levels.hasnans, "labels are missing or repeated")
+    require(len(levels) == count and levels.is_unique and not levels.hasnans, "labels are missing or repeated")
     return levels
 
 
 def _check_dense(values, shape, dtype="f8"):
-    """Raise a ValueError unless values are finite, of a floating-point type and have the given shape."""
-    _require(
-        values.shape == shape and values.dtype == dtype and np.isfinite(values).all(), "an array is not as it says"
-    )
+    """Raise a ValueError unless values have a given shape and floating-point type, and numbers that can be squared."""
+    require(values.shape == shape and values.dtype == dtype, "an array is not as it says")
+    require((np.abs(values) < LARGEST).all(), "an array holds numbers that are missing or too large")
+
+
+def _check_sizes(XX, Xy, yy, ZX, Zy, diagonal):
+    """Raise a ValueError for sums of products that are far larger than those of squares allow, as none of rows are."""
+    blocks = [block.diagonal() if sp.issparse(block) else np.einsum("lcc->lc", block).ravel() for block in diagonal]
+    squares = np.concatenate([np.diag(XX), [yy], *blocks])
+    lengths, p = np.sqrt(np.maximum(squares, 0.0)), len(XX)
+    products = np.vstack([np.column_stack([XX, Xy]), np.append(Xy, yy), np.column_stack([ZX, Zy])])
+    require((np.abs(products) <= SLACK * np.outer(lengths, lengths[: p + 1])).all(), "a sum of products is too large")
 
 
 def _is_count(value):
     return type(value) is int and 0 < value < 2**62
-
-
-def _require(valid, problem):
-    if not valid:
-        raise ValueError(problem)

@@ -10,6 +10,7 @@ from .covariance import correlation
 from .export import Block, aligned, number
 from .printout import Printed, Printout
 
+PERFECT = 1e-6  # distance from one within which a correlation is one
 DDF_NOTES = {
     "satterthwaite": "Tests and intervals use t distributions with Satterthwaite's degrees of freedom.",
     "kenward-roger": "Standard errors and degrees of freedom are Kenward and Roger's.",
@@ -117,15 +118,17 @@ def _notes(fit):
     model, notes = fit.model, []
     if not fit.converged:
         notes.append(f"Not converged. {fit.optimizer.message}")
-    elif fit.optimizer.flat_terms:
+    elif fit.optimizer.flat_terms and not model.aliased:
         notes.append(fit.optimizer.message)
+    notes += [str(alias) for alias in model.aliased]
     if fit.optimizer.monte_carlo is not None:
         notes.append(str(fit.optimizer.monte_carlo))
     for k, (name, cov) in enumerate(fit.cov_re.items()):
         if name in fit.singular_terms:
-            zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))
+            sd, corr = correlation(cov.to_numpy())
+            zero = _is_zero(fit, k, sd)
             full = model.cross.shapes[k].structure == "unstructured"
-            notes.append(_singular_note(name, cov.columns[zero], zero.all(), full))
+            notes.append(_singular_note(name, cov.columns, zero, corr, full))
     if model.dropped:
         notes.append(f"Left out, as they depend linearly on the other fixed effects: {', '.join(model.dropped)}.")
     if model.design is not None and model.design.n_missing:
@@ -136,16 +139,21 @@ def _notes(fit):
     return notes
 
 
-def _singular_note(name, zero, all_zero, full):
-    """Return the sentence on a term with a singular covariance, `zero` the names of its columns without variance."""
-    if all_zero:
+def _singular_note(name, columns, zero, corr, full):
+    """Return the sentence on a term with a singular covariance, `zero` (c,) whether a column has no variance."""
+    if zero.all():
         return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."
-    what = ", ".join(zero) if zero.size else "a combination of the columns"
+    pairs = [(i, j) for i, j in zip(*np.tril_indices(len(zero), -1), strict=True) if abs(corr[i, j]) > 1.0 - PERFECT]
+    if zero.any():
+        what = f"the estimated variance of {', '.join(columns[zero])} of {name} is zero"
+    elif pairs:
+        perfect = [f"of {columns[i]} and {columns[j]} is {corr[i, j]:.0f}" for i, j in pairs[:3]]
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        what = f"over the levels of {name} the correlation {', that '.join(perfect)}{more}"
+    else:
+        what = f"the estimated variance of a combination of {', '.join(columns)} of {name} is zero"
     remedy = "remove a column of this term" + (", or its correlations with '||'." if full else ".")
-    return (
-        f"The fit is singular: the estimated variance of {what} of {name} is zero. The fixed effects stand; for a "
-        f"simpler model {remedy}"
-    )
+    return f"The fit is singular: {what}. The fixed effects stand; for a simpler model {remedy}"
 
 
 def _is_zero(fit, k, sd):

@@ -134,8 +134,8 @@ def glance(fit) -> pd.DataFrame:
 
 def augment(fit, data=None, se_fit=False, influence=False) -> pd.DataFrame:
     """Return data with .fitted, .resid, .fixed and more; see `LinearMixedModelResults.augment`."""
-    frame = _model_frame(fit.model) if data is None else _kept_rows(fit.model, data)
     columns = {".fitted": fit.fittedvalues, ".resid": fit.resid, ".fixed": fit.predict(random=False)}
+    frame = _model_frame(fit.model) if data is None else _kept_rows(fit.model, data)
     if se_fit:
         columns[".se.fit"] = fit.predict(se=True)["std.error"]
     if influence:

@@ -69,6 +69,15 @@ class RandomTerm(TermSizes):
     ------
     DataError
         If a label is missing, a value is not finite or shapes disagree.
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("sleepstudy")
+    >>> values = [[1.0, days] for days in data["Days"]]
+    >>> term = sparselmm.RandomTerm(data["Subject"], values, columns=["Intercept", "Days"])
+    >>> term.n_levels, term.n_columns
+    (18, 2)
     """
 
     groups: object
@@ -124,10 +133,11 @@ class RandomTerm(TermSizes):
         if block.ndim != 2 or 0 in block.shape:
             raise DataError(f"Term {name!r}: the block of Z has shape {block.shape}; it needs rows and columns.")
         if not np.isfinite(block.data).all():
-            raise DataError(f"Term {name!r}: the block of Z holds missing or infinite values.")
+            raise DataError(f"Term {name!r}: the block of Z holds missing or infinite values. Drop those rows first.")
         levels = pd.RangeIndex(block.shape[1]) if levels is None else pd.Index(levels)
         if len(levels) != block.shape[1]:
-            raise DataError(f"Term {name!r}: {len(levels)} level labels for {block.shape[1]} columns of Z.")
+            columns = block.shape[1]
+            raise DataError(f"Term {name!r}: {len(levels)} level labels for {columns} columns of Z. Give one for each.")
         self = object.__new__(cls)
         self._set(groups=None, values=None, name=name, columns=("Intercept",), structure="unstructured")
         self._set(codes=None, levels=levels, matrix=block)
@@ -175,7 +185,7 @@ def factorize(groups, name="group"):
     if groups.ndim != 1:
         raise DataError(f"Grouping factor {name!r} has shape {groups.shape}; it must be one column.")
     if groups.size == 0:
-        raise DataError(f"Grouping factor {name!r} has no rows.")
+        raise DataError(f"Grouping factor {name!r} has no rows. Give a label for each row.")
     if isinstance(groups, pd.Categorical):
         codes, levels = groups.codes, groups.categories
     elif isinstance(groups, np.ndarray) and groups.dtype.kind in "iu" and _is_dense(groups):

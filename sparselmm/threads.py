@@ -6,9 +6,13 @@ takes milliseconds instead of microseconds (measured: a fit of 0.9 s took 50 s),
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
-from threading import Lock
+from threading import RLock, get_ident
+from typing import Any
+from weakref import WeakKeyDictionary
 
 _counts = {}  # threads of every BLAS when it was first seen, by the prefix of its name
 
@@ -29,36 +33,79 @@ def forget_libraries() -> None:
     _controller.cache_clear()
 
 
-class _OneThread:
-    """The limit of one BLAS thread: the first of the blocks that overlap sets it, the last one lifts it."""
+class Shared:
+    """A change of the whole process during blocks: the first of those that overlap makes it, the last undoes it.
 
-    def __init__(self):
-        self._lock, self._blocks, self._limit = Lock(), 0, None
+    A block is known by a token of its own. Ctrl-C at any place leaves either no token or one that dies with its block,
+    and what to go back to is known before the change is made; so the end of the next block repairs what an interrupted
+    one left.
 
-    def enter(self):
+    Parameters
+    ----------
+    look : callable
+        Returns what `undo` needs, without a change.
+    change : callable
+    undo : callable
+        Takes what `look` returned.
+    """
+
+    def __init__(self, look: Callable[[], Any], change: Callable[[], object], undo: Callable[[Any], object]):
+        self._look, self._change, self._undo = look, change, undo
+        self._lock, self._tokens, self._before = RLock(), WeakKeyDictionary(), None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Run the block with the change."""
+        token = _Token()
+        try:
+            self._enter(token)
+            yield
+        finally:
+            self._leave(token)
+
+    def _enter(self, token):
         with self._lock:
-            if not self._blocks:
-                self._limit = _controller().limit(limits=1)
-            self._blocks += 1
+            first = not self._tokens
+            self._tokens[token] = get_ident()
+            if self._before is None:
+                self._before = self._look()
+            if first:
+                self._change()
 
-    def leave(self):
+    def _leave(self, token):
         with self._lock:
-            self._blocks -= 1
-            if not self._blocks:
-                self._limit.restore_original_limits()
+            self._tokens.pop(token, None)
+            if not self._tokens and self._before is not None:
+                self._undo(self._before)
+                self._before = None
+
+    def _after_fork(self):
+        """Forget the blocks of threads that a child process does not have, and the lock they may have held."""
+        self._lock = RLock()
+        for token, thread in list(self._tokens.items()):
+            if thread != get_ident():
+                self._leave(token)
 
 
-_one_thread = _OneThread()
+class _Token:
+    """What a block is known by."""
 
 
-@contextmanager
-def one_blas_thread():
-    """Run the block with BLAS on one thread."""
-    _one_thread.enter()
-    try:
-        yield
-    finally:
-        _one_thread.leave()
+def _counts_now() -> list[tuple[Any, int]]:
+    """Return every BLAS with the number of its threads."""
+    return [(pool, pool.num_threads) for pool in _controller().lib_controllers]
+
+
+def _set_counts(counts: list[tuple[Any, int]]) -> None:
+    """Give every BLAS a number of threads."""
+    for pool, count in counts:
+        pool.set_num_threads(count)
+
+
+_one_thread = Shared(_counts_now, lambda: _set_counts([(pool, 1) for pool, _ in _counts_now()]), _set_counts)
+one_blas_thread = _one_thread.block  #: a context: run the block with BLAS on one thread
 
 
 @contextmanager

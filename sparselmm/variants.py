@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 
@@ -26,4 +28,12 @@ def variant(model, *, columns=None, terms=None):
     names = [model.exog_names[i] for i in columns]
     terms = list(model.terms if terms is None else terms)
     other._set_up(model.endog, model.exog[:, columns], terms, model.weights, model.offset, names, model.endog_name)
+    return other
+
+
+def part(model, cross, terms, names):
+    """Return a model whose rows are not kept with the cross-products, terms and columns of X of a part of it."""
+    other = copy(model)
+    other.cross, other.terms, other.exog_names = cross, tuple(terms), list(names)
+    other.formula, other.design, other.aliased = None, None, ()
     return other

@@ -1,7 +1,11 @@
 """Fixtures of all tests."""
 
 import pytest
+import reached
+from reached import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from validation import Validation
+
+reached.watch()
 
 
 def pytest_addoption(parser):

@@ -15,8 +15,8 @@ from sparselmm.engines.selinv import selected_inverse
 from sparselmm.engines.spmm import csr_dot
 
 warnings.simplefilter("ignore", DeprecationWarning)
-A = sp.random_array((3_000, 2_000), density=0.02, rng=1, format="csr")
-L = sp.csc_array(sp.tril(sp.random_array((60, 60), density=0.2, rng=2)) + 50 * sp.eye_array(60))
+A = sp.random_array((3_000, 2_000), density=0.02, random_state=1, format="csr")
+L = sp.csc_array(sp.tril(sp.random_array((60, 60), density=0.2, random_state=2)) + 50 * sp.eye_array(60))
 L = sp.csc_array(np.linalg.cholesky((L @ L.T).toarray() + np.diag(1.0 + np.arange(60.0))))
 L.sort_indices()
 

@@ -286,3 +286,20 @@ def test_files_that_claim_more_than_they_hold():
             target.writestr(name, header.getvalue() + b"12345678" if name == "Zy.npy" else source.read(name))
     with pytest.raises(DataError, match="another size"):
         loaded(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("Xy", lambda values: values + 1e9),
+        ("XX", lambda values: values + 1e9 * (1 - np.eye(2))),
+        ("ZX", lambda values: values - 1e9),
+        ("Zy", lambda values: values + 1e9),
+        ("Zy", lambda values: values + 1e300),
+        ("basis", lambda values: values * 1e300),
+    ],
+)
+def test_sums_that_no_rows_have(name, change):
+    arrays, facts = parts()
+    with pytest.raises(DataError, match="no cross-products"):
+        loaded(rewritten(arrays | {name: change(arrays[name])}, facts))

@@ -162,7 +162,7 @@ def test_large_pattern_chooses_sparse_core(kinds):
 @pytest.mark.parametrize("density", [0.02, 0.2, 1.0])
 def test_selected_inverse_equals_dense_inverse_on_the_pattern(density):
     rng = np.random.default_rng(3)
-    A = sp.random_array((40, 40), density=density, rng=rng).toarray()
+    A = sp.random_array((40, 40), density=density, random_state=rng).toarray()
     A = A @ A.T + 40 * np.eye(40)
     lower = sp.csc_array(np.tril(A))
     lower.sort_indices()
@@ -181,7 +181,7 @@ def test_symbolic_counts_equal_the_factor():
     from sparselmm.engines.kernels import column_counts
 
     rng = np.random.default_rng(4)
-    A = sp.random_array((60, 60), density=0.05, rng=rng).toarray()
+    A = sp.random_array((60, 60), density=0.05, random_state=rng).toarray()
     lower = sp.csc_array(np.tril(A @ A.T + 60 * np.eye(60)))
     lower.sort_indices()
     counts = column_counts(lower.indptr, lower.indices)

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparselmm.errors import FormulaError
+from sparselmm.errors import DataError, FormulaError
 from sparselmm.formula import (
     Bar,
     ParsedFormula,
     bare,
     column_name,
     expand_dot,
+    formula_terms,
     lookups,
     parse_formula,
     quoted,
@@ -303,3 +304,44 @@ def test_any_string_is_parsed_or_a_formula_error(formula):
 def test_conversions_of_r_name_what_to_write():
     with pytest.raises(FormulaError, match=r"as\.factor\(g\)' is R's conversion"):
         parse_formula("y ~ as.factor(g) + (1 | h)")
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        "(x + z + f + b)**10",
+        "x**99999999999",
+        "((x + z)**9)**9",
+        "*".join(f"x{i}" for i in range(20)),
+        "(a + b + c + d)**9 * (e + f)**9",
+    ],
+)
+def test_more_products_than_can_be_multiplied_out_are_an_error(fixed):
+    with pytest.raises(FormulaError, match=r"it multiplies out to more than 20,000 products.*Position 5"):
+        parse_formula(f"y ~ {fixed} + (1 | g)")
+
+
+@pytest.mark.parametrize("fixed", ["(a + b + c + d)**4", ":".join(f"x{i}" for i in range(40)), "a*b*c*d*e*f"])
+def test_products_of_usual_size_are_read(fixed):
+    assert parse_formula(f"y ~ {fixed} + (1 | g)").fixed == fixed
+
+
+def test_products_of_all_columns_are_counted_with_them():
+    fixed = expand_dot(".**5", [f"x{i}" for i in range(30)])
+    with pytest.raises(FormulaError, match="it multiplies out to more than 20,000 products"):
+        formula_terms(fixed)
+
+
+@pytest.mark.parametrize("name", ["a`b", "`", "a\\"])
+def test_names_that_no_formula_can_hold(name):
+    with pytest.raises(DataError, match="Rename it"):
+        quoted(name)
+
+
+def test_reasons_without_text_are_named_by_their_type(monkeypatch):
+    def fail(spec):
+        raise MemoryError
+
+    monkeypatch.setattr("sparselmm.formula.Formula", fail)
+    with pytest.raises(FormulaError, match="cannot be read: MemoryError"):
+        parse_formula("y ~ never_read_before + (1 | g)")

@@ -260,7 +260,8 @@ def test_stopped_early_is_said():
 def test_random_columns_of_zeros_are_an_answer():
     """A column that is zero everywhere carries no information: its variance stays where it is, nothing breaks."""
     data = ratings()
-    fit = lmer("y ~ x + (1 | g) + (0 + z | h)", data.assign(z=0.0))
+    with pytest.warns(DataWarning, match="Term 'h': the column z is zero in every row"):
+        fit = lmer("y ~ x + (1 | g) + (0 + z | h)", data.assign(z=0.0))
     assert fit.deviance == pytest.approx(lmer("y ~ x + (1 | g)", data).deviance, abs=1e-6)
 
 
@@ -318,3 +319,46 @@ def test_habits_of_r_name_what_to_write():
         lmer("y ~ DOSE + (1 | g)", data)
     with pytest.raises(sparselmm.FormulaError, match=r"sparselmm\.lmer"):
         sparselmm.MixedLM.from_formula("y ~ Dose + (1 | g)", data, groups="g")
+
+
+@pytest.mark.parametrize("value", [1e308, -1e200, 1e80])
+@pytest.mark.parametrize("column", ["weights", "offset"])
+def test_huge_weights_and_offsets_are_errors_that_name_them(column, value):
+    data = ratings().assign(v=1.0)
+    data.loc[4, "v"] = abs(value) if column == "weights" else value
+    with pytest.raises(DataError, match=f"{column} is of the size of"):
+        lmer(FORMULA, data, **{column: "v"})
+    with pytest.raises(DataError, match=f"{column} is of the size of"):
+        lmer(FORMULA, iter([data[:100], data[100:]]), **{column: "v"})
+
+
+@pytest.mark.parametrize("value", [1e308, 1e150])
+def test_huge_values_of_what_follows_a_fit_are_errors_that_name_them(value):
+    data = ratings()
+    fit = lmer("y ~ x + (1 + x | g)", data)
+    y, new = data.y.where(data.index != 4, value), data.head(3).assign(x=[0.0, value, 1.0])
+    with pytest.raises(DataError, match="Response 0 is of the size of"):
+        fit.refit(y)
+    with pytest.raises(DataError, match="Response 1 is of the size of"):
+        fit.refit_many(np.column_stack([data.y, y]))
+    with pytest.raises(DataError, match="x is of the size of"):
+        fit.predict(new, interval="prediction")
+    with pytest.raises(DataError, match="'x' is infinite"):
+        fit.predict(new.assign(x=np.inf))
+    with pytest.raises(DataError, match="at: 'x' is of the size of"):
+        fit.emmeans("1", at={"x": value})
+    with pytest.raises(DataError, match="start is of the size of"):
+        fit.model.fit(start=[value, 0.0, 1.0])
+
+
+def test_huge_values_in_mixedlm_are_errors_that_name_them():
+    data = ratings()
+    for column in ("y", "x"):
+        with pytest.raises(DataError, match=f"{column} is of the size of"):
+            sparselmm.MixedLM.from_formula("y ~ x", data.assign(**{column: data[column] * 1e200}), groups="g")
+    with pytest.raises(DataError, match="endog is of the size of"):
+        sparselmm.MixedLM(data.y * 1e200, data[["x"]], data.g)
+    model = sparselmm.MixedLM.from_formula("y ~ x", data, groups="g")
+    for value, text in ((np.nan, "missing"), (np.inf, "infinite"), (1e150, "size")):
+        with pytest.raises(DataError, match=f"params .*{text}"):
+            model.loglike(np.array([value]))

@@ -1,6 +1,7 @@
 """MixedLMResults: summary, tests, prediction, profile, distribution, files, the lme4 model."""
 
 import builtins
+import json
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from mixedlm_designs import classical, crossed_frame, grouped_frame, quiet
 
 import sparselmm
+from sparselmm import DataError
 from sparselmm.mixedlm import MixedLM, MixedLMResults, VCSpec
 
 pytest.importorskip("statsmodels")
@@ -173,6 +175,42 @@ def test_files_hold_everything(tmp_path, arguments):
     assert back.model.fit().llf == pytest.approx(fit.llf, abs=1e-8)
     with np.load(tmp_path / "fit.npz", allow_pickle=False) as stored:
         assert all(stored[name].dtype.kind != "O" for name in stored.files)
+
+
+def test_broken_files(tmp_path, fit):
+    path = tmp_path / "fit.npz"
+    fit.save(path)
+    content = path.read_bytes()
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    facts = json.loads(str(arrays["facts"]))
+    others = [facts | {name: None} for name in facts if name not in ("frame", "formula", "labelled", "data")]
+    changes = [{"facts": np.array(json.dumps(other))} for other in others]
+    changes += [{name: array[..., None]} for name, array in arrays.items()]
+    changes += [{"params": arrays["params"] * np.nan}, {"params": np.array([print], dtype=object)}]
+    for change in changes:
+        np.savez(path, **arrays | change)
+        with pytest.raises(DataError, match=f"{path} holds no results that can be read"):
+            MixedLMResults.load(path)
+    for broken in (content[:-100], content[: len(content) // 2], b"", b"nothing"):
+        path.write_bytes(broken)
+        with pytest.raises(DataError, match="holds no results"):
+            MixedLMResults.load(path)
+    with pytest.raises(FileNotFoundError):
+        MixedLMResults.load(tmp_path / "none")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, fit, monkeypatch):
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    path = tmp_path / "fit.npz"
+    path.write_text("old")
+    monkeypatch.setattr("sparselmm.mixedlm.storage.np.savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        fit.save(path)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_files_without_data(tmp_path, fit):

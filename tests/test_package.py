@@ -17,7 +17,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"crossproducts"},
     {"engines"},
     {"traces"},
-    {"start", "likelihood", "checks"},
+    {"start", "likelihood", "checks", "aliasing", "submodels"},
     {"optimize"},
     {"montecarlo"},
     {"polish"},

@@ -1,7 +1,10 @@
 """What cannot be read in chunks says so, with the remedy."""
 
+import io
+import json
 import os
 import re
+import zipfile
 
 import duckdb
 import numpy as np
@@ -266,6 +269,118 @@ def test_formulas_that_a_file_may_not_hold(formula, rows, streamed, tmp_path):
         with pytest.raises(DataError, match="calls what a file may not"):
             lmer(formula, chunks(rows)).model.save(tmp_path / "model")
     assert not os.listdir(tmp_path)
+
+
+def rewritten(path, change):
+    """Change the JSON of the file of a model, and the arrays of its rows."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    facts, arrays = json.loads(members["model.json"]), dict(np.load(io.BytesIO(members["sample.npz"])))
+    change(facts, arrays)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    members |= {"model.json": json.dumps(facts).encode(), "sample.npz": file.getvalue()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("place", ["dot", "weights"])
+def test_names_of_columns_in_a_file_run_no_code(place, rows, tmp_path):
+    path, canary = tmp_path / "model", tmp_path / "canary"
+    code = f"open({str(canary)!r}, 'w')"
+    lmer("y ~ x + k + (1 | g)", chunks(rows)).model.save(path)
+
+    def change(facts, arrays):
+        name = f"x` + {{{code}}} + `k" if place == "dot" else f"{code}+`x`+x"
+        facts["columns"] |= {name: {}} | ({} if place == "dot" else {f"{code}+": {}, "+x": {}})
+        arrays |= {str(len(arrays) + k): arrays["0"] for k in range(3)}
+        facts |= {"formula": "y ~ . + (1 | g)"} if place == "dot" else {"weights": name}
+
+    rewritten(path, change)
+    with pytest.raises(DataError, match="Rename it"):
+        load_model(path)
+    assert not canary.exists()
+
+
+def test_names_of_columns_with_backticks(rows):
+    with pytest.raises(DataError, match=r"Column 'a`b'.*Rename it"):
+        lmer("y ~ . + (1 | g)", rows[["y", "x", "g"]].assign(**{"a`b": 1.0}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts, arrays: facts.update(format=99),
+        lambda facts, arrays: facts.update(facts="[" * 100_000),
+        lambda facts, arrays: facts.update(contrasts={"f": "__class__"}),
+        lambda facts, arrays: facts.update(formula="y ~ x + (1 | g)"),
+        lambda facts, arrays: facts.update(formula="y ~ x + f + (x | g)"),
+        lambda facts, arrays: arrays.pop("0"),
+        lambda facts, arrays: arrays.update({"0": np.zeros(3)}),
+    ],
+)
+def test_contents_of_a_model_are_checked_against_each_other(change, rows, tmp_path):
+    path = tmp_path / "model"
+    lmer("y ~ x + f + (1 | g)", chunks(rows)).model.save(path)
+    rewritten(path, lambda facts, arrays: None)
+    assert load_model(path).nobs == N
+    rewritten(path, change)
+    with pytest.raises(DataError, match=f"{path} holds no model that can be read"):
+        load_model(path)
+
+
+def test_files_that_claim_more_than_they_hold(rows, tmp_path):
+    path = tmp_path / "model"
+    lmer("y ~ x + (1 | g)", chunks(rows)).model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content if name != "model.json" else bytes(10**8))
+    with pytest.raises(DataError, match="it is compressed"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("how", ["vanishes", "is cut", "is another"])
+def test_a_file_that_changes_between_passes(how, rows, tmp_path, monkeypatch):
+    from sparselmm.streaming import model
+
+    path, read = tmp_path / "rows.parquet", model.read
+    rows.to_parquet(path)
+
+    def later(*arguments):
+        if how == "vanishes":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:500] if how == "is cut" else b"x,y\n1,2\n")
+        return read(*arguments)
+
+    monkeypatch.setattr(model, "read", later)
+    with pytest.raises(DataError, match="The source cannot be read"):
+        lmer("y ~ x + (1 | g)", str(path))
+
+
+def test_parts_of_other_libraries_and_types(rows):
+    import pyarrow as pa
+
+    expected = lmer("y ~ x + f + (1 | g)", rows).params
+    for parts in (
+        [rows[:300], pa.RecordBatch.from_pandas(rows[300:])],
+        [rows[:300].astype({"f": "category"}), rows[300:].astype({"f": object})],
+    ):
+        np.testing.assert_allclose(lmer("y ~ x + f + (1 | g)", iter(parts)).params, expected, rtol=1e-9)
+    for part in ({"x": 1.0}, object()):
+        with pytest.raises(DataError):
+            lmer("y ~ x + f + (1 | g)", iter([rows[:300], part]))
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_numbers_too_large_to_be_squared_are_named(name, rows):
+    rows.loc[500, name] = 1e308
+    for data in (rows, chunks(rows)):
+        with pytest.raises(DataError, match=rf"^{name} is of the size of 1e\+308"):
+            lmer("y ~ x + (1 | g)", data)
 
 
 def test_files_that_hold_no_model(tmp_path, streamed):

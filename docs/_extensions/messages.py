@@ -1,156 +1,134 @@
-"""The directive `messages`: every message of an exception or warning class, read from the source of the package."""
+"""The directives `messages`: tables of what the package says, with cause and remedy, read from its source."""
 
-import ast
 import re
 from collections import defaultdict
-from itertools import product
-from pathlib import Path
+from html import escape
 
+from docutils import nodes
+from said import messages
 from sphinx.util.docutils import SphinxDirective
 
-import sparselmm
-
-PACKAGE = Path(sparselmm.__file__).parent
-SENTENCES = {"message", "problem", "remedy"}
-HELPERS = {"join", "items", "len", "sum", "str", "repr", "type", "near", "range", "size", "shape", "nunique", "first"}
-
-
-class Source:
-    """One module: the texts that its expressions can have, with ‹names› for what is known only at run time."""
-
-    def __init__(self, path):
-        self.path, self.tree = path, ast.parse(path.read_text())
-        self.bodies = [self.tree, *(node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef))]
-        self.functions = {body.name: body for body in self.bodies[1:]}
-
-    def messages(self):
-        """Yield (class, text) for every exception raised, every warning given and every end of an optimiser."""
-        for body in self.bodies:
-            for node in own_nodes(body):
-                if isinstance(node, ast.Call):
-                    for kind, message in what_is_said(node):
-                        yield from ((kind, text) for text in self.texts(message, body))
-
-    def texts(self, node, function, depth=0):
-        """Return the texts that an expression inside a function can have."""
-        if isinstance(node, ast.Constant):
-            return [str(node.value)]
-        if isinstance(node, ast.JoinedStr):
-            parts = [self.part(part, function, depth) for part in node.values]
-            return ["".join(chosen) for chosen in product(*parts)]
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            left, right = (self.texts(side, function, depth) for side in (node.left, node.right))
-            return [a + b for a in left for b in right]
-        if isinstance(node, ast.IfExp):
-            return self.texts(node.body, function, depth) + self.texts(node.orelse, function, depth)
-        if isinstance(node, ast.Name) and depth < 3:
-            found = [self.texts(value, function, depth + 1) for value in assigned(function, node.id)]
-            found += [self.texts(value, body, depth + 1) for value, body in self.given(function, node.id)]
-        elif isinstance(node, ast.Call) and name_of(node.func) in self.functions and depth < 3:
-            called = self.functions[name_of(node.func)]
-            found = [
-                self.texts(item.value, called, depth + 1)
-                for item in own_nodes(called)
-                if isinstance(item, ast.Return) and item.value is not None
-            ]
-        else:
-            found = []
-        return [text for texts in found for text in texts] or [placeholder(node)]
-
-    def part(self, node, function, depth):
-        """Return the texts that a part of an f-string can have: a name, but for sentences that were put together."""
-        if isinstance(node, ast.Constant):
-            return [node.value]
-        return self.texts(node.value, function, depth) if name_of(node.value) in SENTENCES else [placeholder(node)]
-
-    def given(self, function, name):
-        """Yield what calls in this module give a parameter of a function, and where they are."""
-        names = [argument.arg for argument in function.args.args] if isinstance(function, ast.FunctionDef) else []
-        for body in self.bodies if name in names else []:
-            for node in own_nodes(body):
-                if isinstance(node, ast.Call) and name_of(node.func) == function.name:
-                    by_name = {keyword.arg: keyword.value for keyword in node.keywords}
-                    values = dict(zip([one for one in names if one != "self"], node.args, strict=False)) | by_name
-                    if name in values:
-                        yield values[name], body
+SUBJECTS = {  # modules, the first that fits
+    "formulas": ("formula", "columns", "roles"),
+    "statsmodels": ("mixedlm/",),
+    "optimiser": ("optimize", "polish", "montecarlo"),
+    "engines": ("engines/", "likelihood", "engine_comparison"),
+    "chunks": ("streaming/",),
+    "files": ("storage", "files", "labels"),
+    "predictions": ("prediction/",),
+    "tests": ("inference/", "comparison/"),
+    "means": ("marginal_means/",),
+    "profiles": ("profile/",),
+    "refits": ("resampling/",),
+    "diagnostics": ("diagnostics/", "checkup/"),
+    "planning": ("planning/",),
+    "display": ("plots/", "tables", "summary", "maketables", "export", "printout", "progress", "datasets/"),
+    "data": ("data", "frame", "checks", "terms", "model", "aliasing", "rank", "crossproducts", "merging", "fixed"),
+    "use": ("",),
+}
+IMPERATIVES = (
+    "Add|Ask|Build|Call|Check|Centre|Change|Choose|Compare|Compute|Continue|Convert|Correct|Define|Drop|Fill|Fit|Give|Go|"
+    "Install|Join|Keep|Leave|List|Make|Name|Open|Pass|Profile|Put|Raise|Read|Refit|Remove|Rename|Save|Say|Scale|Set|"
+    "Split|Subtract|Take|Test|Try|Use|Wrap|Write|Yield"
+)
+REMEDY = re.compile(rf"(?:(?<=[.?] )|(?<=; )|(?<=: ))(?!‹)(?={IMPERATIVES}|{IMPERATIVES.lower()})(?=\w+\b)")
+MUST = re.compile(r"(\S+) must be (.*), not (‹\w+›)\.")
+SOFTER = r"Its? |With |To |A term |Available|Did you"
+LESS = re.compile(rf"(?<=; )|(?<=: )(?=\S+=|pip |\w+ must )|(?=One of ‹)|(?<=\. )(?={SOFTER})")
+REASON = "A reason, told by another message."
 
 
-def what_is_said(call):
-    """Yield the class and the message of a call that makes an exception, a warning or the record of a fit."""
-    called = name_of(call.func)
-    if called == "FitRecord":
-        yield called, next(keyword.value for keyword in call.keywords if keyword.arg == "message")
-    elif called.endswith("Error") and call.args:
-        yield called, call.args[0]
-    elif called == "warn" and len(call.args) == 2 and name_of(call.args[1]).endswith("Warning"):
-        yield name_of(call.args[1]), call.args[0]
+def subject(module: str) -> str:
+    """Return the subject that a module belongs to."""
+    return next(name for name, starts in SUBJECTS.items() if module.startswith(starts))
 
 
-def own_nodes(function):
-    """Yield the nodes of a function or module, without those of functions inside it."""
-    for child in ast.iter_child_nodes(function):
-        if not isinstance(child, ast.FunctionDef):
-            yield child
-            yield from own_nodes(child)
+def cause_and_remedy(text: str, is_reason: bool = False) -> tuple[str, str]:
+    """Return what was wrong and what to do about it, which is empty where the text has no more than the first."""
+    text = re.sub(r"\s+", " ", text.partition("\n    ")[0]).strip()  # without the formula and its mark
+    text = text.replace(" (Position ‹position› of the formula.)", "")
+    text = re.sub(r" is (?:not one|none) of (?:the [a-z-]+ )?(‹\w+›|1, 2.*'III')", r" is not known. One of \1", text)
+    if otherwise := MUST.fullmatch(text):
+        return f"{otherwise[1]} is {otherwise[3]}.", f"It must be {otherwise[2]}."
+    place = REMEDY.search(text) or LESS.search(text)
+    if place is None:
+        return text, REASON if is_reason else ""
+    cause, remedy = text[: place.start()].rstrip(" :;"), text[place.start() :]
+    return cause + ("" if cause.endswith((".", "?")) else "."), remedy[0].upper() + remedy[1:]
 
 
-def assigned(function, name):
-    """Yield the values that a function assigns to a name."""
-    for node in own_nodes(function):
-        if isinstance(node, ast.Assign) and any(name_of(target) == name for target in node.targets):
-            yield node.value
-
-
-def name_of(node) -> str:
-    """Return the last part of a name, or an empty text."""
-    return getattr(node, "attr", getattr(node, "id", ""))
-
-
-def placeholder(node) -> str:
-    """Return a name for a value, ‹...› if it has none."""
-    names = [name_of(part) for part in ast.walk(node) if isinstance(part, (ast.Name, ast.Attribute))]
-    names = [name.strip("_") for name in names if name not in HELPERS and name != "self"]
-    return f"‹{names[0]}›" if names else "‹...›"
-
-
-def collect() -> dict[str, dict[str, set[str]]]:
-    """Return the messages by class; each with the modules that have it."""
-    found = defaultdict(lambda: defaultdict(set))
-    for path in sorted(PACKAGE.rglob("*.py")):
-        source = Source(path)
-        for kind, text in source.messages():
-            if re.search(r"[a-z]{3}.*[a-z]{3}", re.sub("‹.*?›", "", text)):
-                found[kind][text].add(path.relative_to(PACKAGE).as_posix())
-    return found
+def rows_of(name: str) -> list[tuple[str, str, str]]:
+    """Return cause, remedy and class of the messages of a subject, those of the same class together."""
+    found = {
+        (m.kind, *cause_and_remedy(m.text, m.kind == "ProfileError" or m.module == "files.py"))
+        for m in messages()
+        if subject(m.module) == name
+    }
+    return [(cause, remedy, kind) for kind, cause, remedy in sorted(found, key=lambda row: (row[0], row[1].lower()))]
 
 
 class Messages(SphinxDirective):
-    """A table of the messages of one class, sorted by where they come from."""
+    """The table of the messages of one subject."""
 
     required_arguments = 1
 
     def run(self):
-        """Return the nodes of the table."""
-        rows = sorted((sorted(places)[0], text) for text, places in collect()[self.arguments[0]].items())
-        lines = ["| message | from |", "|---|---|"]
-        lines += [f"| {cell(text)} | `{place}` |" for place, text in rows]
-        return self.parse_text_to_nodes("\n".join(lines))
+        """Return the table as HTML: thousands of nodes are slow, and a search over rows needs no more."""
+        rows = "\n".join(
+            f"<tr><td>{marked(cause)}</td><td>{marked(remedy)}</td><td><code>{shown(kind)}</code></td></tr>"
+            for cause, remedy, kind in rows_of(self.arguments[0])
+        )
+        head = "<thead><tr><th>What was wrong</th><th>What to do</th><th>Class</th></tr></thead>"
+        return [nodes.raw("", f'<table class="messages">{head}<tbody>\n{rows}\n</tbody></table>', format="html")]
 
 
-def cell(text) -> str:
-    """Return a message as the cell of a Markdown table."""
-    text = re.sub(r"\s+", " ", text.partition("\n    ")[0]).strip()  # without the formula and its mark
-    return re.sub(r"([\\`*_<>|\[\]$])", r"\\\1", text)
+class Search(SphinxDirective):
+    """A field that leaves the rows of the tables below that hold all of its words."""
+
+    def run(self):
+        """Return the field and its script."""
+        return [nodes.raw("", SEARCH, format="html")]
+
+
+SEARCH = """<input class="messages-search" type="search" aria-label="Search the messages"
+placeholder="Words of a message, such as: singular levels">
+<script>
+document.addEventListener("DOMContentLoaded", () => {
+  const field = document.querySelector(".messages-search");
+  const rows = [...document.querySelectorAll("table.messages tbody tr")];
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
+    rows.forEach(row => { row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word)); });
+    document.querySelectorAll("table.messages").forEach(table => {
+      const empty = !table.querySelector("tbody tr:not([hidden])");
+      table.closest("section").hidden = empty;
+    });
+  });
+});
+</script>"""
+
+
+def marked(text: str) -> str:
+    """Return a text as HTML, what is known only at run time set off."""
+    return re.sub("‹(.*?)›", r"<var>\1</var>", escape(text))
+
+
+def shown(kind: str) -> str:
+    """Return what a class is called in the table."""
+    return {"FitRecord": "fit.optimizer.message"}.get(kind, kind)
 
 
 def setup(app):
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("messages", Messages)
+    app.add_directive("messages-search", Search)
     return {"parallel_read_safe": True}
 
 
 if __name__ == "__main__":
-    for kind, texts in collect().items():
-        print(f"{kind}: {len(texts)}")
-        for text in texts:
-            print("   ", text)
+    counts = defaultdict(int)
+    for message in messages():
+        if not cause_and_remedy(message.text)[1]:
+            print(f"{message.module}:{message.line} {message.kind}: {message.text}")
+            counts[message.kind] += 1
+    print("without a remedy:", dict(counts))

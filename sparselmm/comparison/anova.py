@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..submodels import with_columns
+from ..variants import part
 from .hypotheses import TYPES, contrasts, deletions
 from .likelihood_ratio import chi_squared, row, table_of
 from .table import TestTable
@@ -52,9 +54,10 @@ def _f_tests(fit, inference, hypotheses):
 
 def constrained(model, L):
     """Return the model without the columns of X that Lβ = 0 takes away."""
-    X = model.exog @ model.cross.basis
     _, _, Vt = np.linalg.svd(L @ model.cross.basis)
-    X = X @ Vt[len(L) :].T
+    if not model.keeps_rows:
+        return part(model, with_columns(model.cross, Vt[len(L) :].T), model.terms, model.exog_names[len(L) :])
+    X = model.exog @ model.cross.basis @ Vt[len(L) :].T
     return type(model)(
         model.endog, X, model.terms, weights=model.weights, offset=model.offset, endog_name=model.endog_name
     )

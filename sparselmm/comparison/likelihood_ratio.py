@@ -20,7 +20,7 @@ SAME = "No test: {small} and {large} are the same model in different parameters.
 BOUND = "p.boundary of {large} is an upper bound: a covariance matrix grows by several columns."
 AT_BOUNDARY = (
     "p.boundary: variances that are zero in the smaller model cannot be negative in the larger one, so that the "
-    "likelihood ratio is a mixture of chi-squared distributions (Stram and Lee 1994); p.value is too large."
+    "likelihood ratio is a mixture of chi-squared distributions (Stram and Lee 1994){}."
 )
 CODED = "The columns of X differ between the models, which moves AIC, BIC and logLik of REML by a constant, not chisq."
 SINGULAR = "p.boundary of {large} is approximate: the fit of {small} is singular itself."
@@ -150,7 +150,9 @@ def table_of(rows) -> tuple[pd.DataFrame, tuple[str, ...]]:
     frame = pd.DataFrame(rows).T.astype({"nobs": int, "n_parameters": int})
     if frame["p.boundary"].isna().all():
         return frame.drop(columns="p.boundary"), ()
-    return frame.fillna({"p.boundary": frame["p.value"]}), (AT_BOUNDARY,)
+    frame = frame.fillna({"p.boundary": frame["p.value"]})
+    larger = frame["p.value"] > frame["p.boundary"]
+    return frame, (AT_BOUNDARY.format("; p.value is too large" if larger.any() else ""),)
 
 
 def _same_span(one, other):

@@ -62,6 +62,17 @@ class ComparisonMethods:
         -------
         TestTable
             The columns of `anova`, or those of `compare` with the model itself as the first row.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("cake")
+        >>> fit = sparselmm.lmer("angle ~ recipe + temp + (1 | recipe:replicate)", data)
+        >>> fit.drop1()["df_denom"].round(1)
+        term
+        recipe     42.0
+        temp      224.0
+        Name: df_denom, dtype: float64
         """
         from .anova import drop1
 
@@ -86,6 +97,22 @@ class ComparisonMethods:
         Notes
         -----
         By the fit's own criterion, REML or maximum likelihood.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.ranova()
+        Deletion of random effects, models fitted by REML
+                                      n  k      AIC      BIC   logLik  deviance  Chi-sq  df  p.value  p.boundary
+          <none>                    180  6  1755.63  1774.79  -871.81   1743.63
+          Days in (Days | Subject)  180  4  1794.47  1807.24  -893.23   1786.47  42.837   2   <0.001      <0.001
+        <BLANKLINE>
+        Notes
+          p.boundary: variances that are zero in the smaller model cannot be negative in the
+            larger one, so that the likelihood ratio is a mixture of chi-squared distributions
+            (Stram and Lee 1994); p.value is too large.
         """
         from .ranova import ranova
 
@@ -123,6 +150,14 @@ class ComparisonMethods:
         J. R. Stat. Soc. B 66.
         Greven, Crainiceanu, Küchenhoff & Peters (2008), Restricted likelihood ratio testing for zero variance
         components in linear mixed models, J. Comput. Graph. Stat. 17.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("Pastes")
+        >>> fit = sparselmm.lmer("strength ~ 1 + (1 | batch / cask)", data)
+        >>> bool(fit.exact_test("batch").pvalue < 0.5)
+        True
         """
         from .exact import exact_test
 

@@ -110,15 +110,16 @@ def _same_entries(small, large):
 
     None if a term of the smaller model has a column that no term of that factor has in the larger one.
     """
-    ours, theirs = _entries(large), _entries(small)
+    named = large.design is not None and small.design is not None
+    ours, theirs = _entries(large, named), _entries(small, named)
     if not set(theirs) <= set(ours):
         return None
     return np.array([[float(entry == other) for other in theirs] for entry in ours])
 
 
-def _entries(model):
-    """Return the name of every entry of γ: its factor and its two columns."""
-    names = [term.name for term in model.terms] if model.design is None else [b.name for b in model.design.roles.bars]
+def _entries(model, named):
+    """Return the name of every entry of γ: its factor, or term unless the factors are `named`, and its two columns."""
+    names = [bar.name for bar in model.design.roles.bars] if named else [term.name for term in model.terms]
     return [
         (name, *sorted((term.columns[i], term.columns[j])))
         for name, term, shape in zip(names, model.terms, model.cross.shapes, strict=True)
@@ -165,8 +166,14 @@ def covariances_of(map_, gamma):
 
 
 def _null(G, shape):
-    """Return a basis (c, r) of the combinations without variance."""
+    """Return a basis (c, r) of the combinations without variance, one that only their span decides."""
     if shape.structure == "diagonal":
         return np.eye(len(G))[:, np.diag(G) <= TOLERANCE * max(1.0, np.abs(G).max())]
     values, vectors = np.linalg.eigh(G)
-    return vectors[:, values <= TOLERANCE * max(1.0, values[-1])]
+    vectors = vectors[:, values <= TOLERANCE * max(1.0, values[-1])]
+    P, basis = vectors @ vectors.T, np.zeros(vectors.shape)
+    for column in basis.T:
+        i = int(np.round(np.diag(P), 6).argmax())
+        column[:] = P[:, i] / np.sqrt(P[i, i])
+        P = P - np.outer(column, column)
+    return basis

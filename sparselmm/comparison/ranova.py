@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..submodels import with_effects
 from ..terms import RandomTerm
-from ..variants import variant
+from ..variants import part, variant
 from .likelihood_ratio import likelihood_ratio_test, row, table_of
 from .linear import LinearFit
 from .table import TestTable
@@ -28,11 +29,19 @@ def ranova(fit, reduce_terms=True) -> TestTable:
 def replaced(fit, k, term):
     """Return the fit with another term in the place of term k, or without it if `term` is None."""
     terms = [term if i == k else one for i, one in enumerate(fit.model.terms) if i != k or term is not None]
-    return (
-        variant(fit.model, terms=terms).fit(reml=fit.reml, engine=fit._engine)
-        if terms
-        else LinearFit(fit.model, fit.reml)
-    )
+    if not terms:
+        return LinearFit(fit.model, fit.reml)
+    if fit.model.keeps_rows:
+        reduced = variant(fit.model, terms=terms)
+    else:
+        columns = {one.name: one.columns for one in terms}
+        kept = {
+            i: [j for j, name in enumerate(one.columns) if name in columns[one.name]]
+            for i, one in enumerate(fit.model.terms)
+            if one.name in columns
+        }
+        reduced = part(fit.model, with_effects(fit.model.cross, kept), terms, fit.model.exog_names)
+    return reduced.fit(reml=fit.reml, engine=fit._engine)
 
 
 def without_columns(term, left_out):
@@ -41,6 +50,8 @@ def without_columns(term, left_out):
     An intercept stays that the columns together span, as those of ``0 + factor`` do.
     """
     kept = [i for i in range(term.n_columns) if i not in set(left_out)]
+    if hasattr(term, "without_rows"):
+        return term.without_rows(kept)
     values, columns = term.values[:, kept], [term.columns[i] for i in kept]
     if term.structure != "diagonal" and _spans_ones(term.values) and not _spans_ones(values):
         values, columns = np.column_stack([np.ones(term.nobs), values]), ["Intercept", *columns]

@@ -94,6 +94,15 @@ def load(name: str) -> pd.DataFrame:
     ------
     KeyError
         If there is no such data set.
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> sparselmm.datasets.load("Dyestuff").head(3)
+      Batch   Yield
+    0     A  1545.0
+    1     A  1440.0
+    2     A  1440.0
     """
     dtypes, doubles = {}, {}
     for column, entry in _record(name)["columns"].items():

@@ -23,8 +23,11 @@ class VarianceShares:
 
     def __init__(self, model):
         self.map = model.cross.relative_factor
-        self.fixed = np.atleast_2d(np.cov(model.exog, rowvar=False)) if model.exog.shape[1] else np.zeros((0, 0))
-        self.random = [_mean_square(term) for term in model.terms]
+        if not model.keeps_rows and model.weights is None and "Intercept" in model.exog_names:
+            self.fixed, self.random = _of_sums(model)
+        else:
+            self.fixed = np.atleast_2d(np.cov(model.exog, rowvar=False)) if model.exog.shape[1] else np.zeros((0, 0))
+            self.random = [_mean_square(term) for term in model.terms]
         self.residual = 1.0 if model.weights is None else float(np.mean(1.0 / model.weights))
 
     def __call__(self, beta, theta, scale):
@@ -35,6 +38,15 @@ class VarianceShares:
             factors = self.map.unpack(row)
             random[i] = [np.sum(cov_re(f, sigma2) * mean) for f, mean in zip(factors, self.random, strict=True)]
         return fixed, random, scale * self.residual
+
+
+def _of_sums(model):
+    """Return `VarianceShares.fixed` and `random` from cross-products of rows that are not kept."""
+    cross, n = model.cross, model.nobs
+    inverse = np.linalg.inv(cross.basis)
+    mean = cross.XX @ inverse[:, model.exog_names.index("Intercept")] / n  # of the rows in the pilot basis
+    fixed = inverse.T @ (cross.XX - n * np.outer(mean, mean)) @ inverse / (n - 1)
+    return fixed, [block.sum(axis=0) / n for block in cross.diagonal]
 
 
 def _mean_square(term):

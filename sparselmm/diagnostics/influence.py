@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ConvergenceWarning, DataError, DataWarning, EngineError
+from ..caller import listening
+from ..errors import DataError, EngineError
 from ..export import frame_block
 from ..inference.variance import covariances
 from ..labels import frozen, labelled
@@ -194,8 +194,7 @@ def _refitted(fit, codes, size):
 
 def _fit_without(fit, keep):
     """Return the fit to some of the rows, None if there cannot be one, and a note."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with listening() as heard:
         try:
             model = on_rows(fit.model, keep)
             if model.dropped:
@@ -203,8 +202,7 @@ def _fit_without(fit, keep):
             other = model.fit(fit.reml, start=fit.theta, engine=fit._engine)
         except (DataError, EngineError) as error:
             return None, str(error)
-    messages = [str(w.message) for w in caught if issubclass(w.category, (ConvergenceWarning, DataWarning))]
-    return other, " ".join(messages)
+    return other, " ".join(message for message, _ in heard)
 
 
 def _empty(size, p):

@@ -51,6 +51,16 @@ class DiagnosticMethods:
         References
         ----------
         Nobre & Singer (2007), Residual analysis for linear mixed models, Biometrical J. 49, 863-875.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.residuals("standardized").head(2).round(2)
+        0   -0.18
+        1   -0.63
+        dtype: float64
         """
         from .residuals import residuals
 
@@ -174,6 +184,16 @@ class DiagnosticMethods:
         References
         ----------
         Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14: 20170213.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("Pastes")
+        >>> fit = sparselmm.lmer("strength ~ 1 + (1 | batch / cask)", data)
+        >>> fit.icc().round(3)
+                     estimate
+        adjusted        0.937
+        conditional     0.937
         """
         from .goodness import intraclass, intraclass_by_group, shares
 

@@ -51,7 +51,7 @@ def choose_engine(cross, name="auto", terms=(), weights=None, rng=0):
     "dense" looks at the `terms` and `weights` of the rows, only "pcg" draws from `rng`.
     """
     check_name(name)
-    if name == "pcg" and not _nothing_to_iterate(cross):
+    if name == "pcg" and not nothing_to_iterate(cross):
         return _pcg_engine(cross, rng)
     return _dense_engine(cross, terms, weights, Limit()) if name == "dense" else schur_engine(cross)
 
@@ -113,7 +113,7 @@ def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Cho
         return Choice("exact", "", lambda: _dense_engine(cross, terms, weights, limit), None)
     if name == "auto" and plan.trivial and memory_limit is None:
         return choice("exact")
-    nothing = _nothing_to_iterate(cross)
+    nothing = nothing_to_iterate(cross)
     pcg = None if nothing else pcg_cost(plan.sizes)
     if name == "auto" and pcg is not None:
         return choice(*_automatic(plan, pcg))
@@ -125,7 +125,7 @@ def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Cho
     return choice(*_as_asked(plan, pcg)) if name == "pcg" else choice(name)
 
 
-def _nothing_to_iterate(cross):
+def nothing_to_iterate(cross):
     """Return why conjugate gradients have nothing to do, empty if they have."""
     if len(cross.shapes) == 1:
         return "a single term leaves no system to iterate on"
@@ -146,7 +146,8 @@ def _automatic(plan, pcg):
         return "pcg", f"{by_pcg}; the exact engine {against}."
     cost = plan.cost
     if cost.seconds <= max(QUICK, pcg.seconds):
-        return "exact", f"Exact, {cost} predicted; conjugate gradients would take {pcg}."
+        gain = "" if cost.seconds <= pcg.seconds else ", which is no gain to give up exact numbers for"
+        return "exact", f"Exact, {cost} predicted; conjugate gradients would take {pcg}{gain}."
     alone = f"exact alone would take {seconds(cost.seconds)}"
     if 2.0 * cost.evaluation <= most:
         step = f"two exact steps, {seconds(cost.evaluation)} each and {shown(cost.memory)}"

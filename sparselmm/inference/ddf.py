@@ -209,12 +209,16 @@ def infer(fit, name, rng=None) -> Inference:
     if name == "kenward-roger" and not fit.reml:
         fit = fit.model.fit(reml=True, start=fit.theta, engine=fit._engine)
         notes.append("The fit is by maximum likelihood; estimates and tests are those of its REML refit.")
-    if fit.optimizer.flat_terms:
-        notes.append(UNKNOWN.format(", ".join(fit.optimizer.flat_terms)))
+    exchangeable = {name for alias in fit.model.aliased if alias.exchangeable for name in alias.terms}
+    unknown = [name for name in fit.optimizer.flat_terms if name not in exchangeable]
+    if unknown:
+        notes.append(UNKNOWN.format(", ".join(unknown)))
     model, at = fit.model, fit.evaluation
     basis = model.cross.basis
     if name == "satterthwaite":
         tests = Satterthwaite(fit.likelihood, at)
+        if exchangeable:  # the sign of a curvature is rounding
+            tests.notes = ()
     elif name == "kenward-roger":
         tests = KenwardRoger(fit.likelihood, at, basis, rng)
     else:

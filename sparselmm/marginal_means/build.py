@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..caller import warn
+from ..errors import DataWarning
 from .contrasts import text
 from .forms import joint_test
 from .grid import ReferenceGrid
@@ -39,7 +41,7 @@ def joint_tests(fit, by, at, cov_reduce, ddf) -> pd.DataFrame:
     for name in by:
         grid.check(name, grid.axes, "by")
     factors = [name for name, axis in grid.axes.items() if axis.size > 1 and name not in by]
-    tests = []
+    tests, partial = [], []
     for size in range(1, len(factors) + 1):
         for effect in combinations(factors, size):
             if not any(set(effect) <= set(term) for term in grid.terms):
@@ -51,6 +53,14 @@ def joint_tests(fit, by, at, cov_reduce, ddf) -> pd.DataFrame:
             for i, group in enumerate(grid.labels(by).to_dict("records") or [{}]):
                 part = forms.take(slice(i * K.shape[1], (i + 1) * K.shape[1])).combined(K)
                 tests.append({"term": ":".join(effect)} | group | joint_test(inference, part))
+                if tests[-1]["NumDF"] < len(K) and tests[-1]["term"] not in partial:
+                    partial.append(tests[-1]["term"])
+    if partial:
+        warn(
+            f"The data do not determine all contrasts of {', '.join(partial)}, as combinations of levels have no rows: "
+            "what can be estimated is tested. Compare the levels that have rows with emmeans(...).contrasts().",
+            DataWarning,
+        )
     table = pd.DataFrame(tests, columns=["term", *by, "NumDF", "DenDF", "statistic", "p.value"])
     table = table[table["NumDF"] > 0]
     return table.sort_values(by, kind="stable", ignore_index=True) if by else table.reset_index(drop=True)

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from ..checks import check_sizes
 from ..columns import positions
 from ..data import Table, near
 from ..errors import DataError
@@ -267,6 +268,7 @@ def _numbers(name, values, argument):
         values = np.empty(0)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"{argument}: {name!r} is a number; give it one or more finite numbers.")
+    check_sizes([(f"{argument}: {name!r}", values)], smallest=0.0)
     return values
 
 

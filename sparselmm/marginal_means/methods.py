@@ -66,6 +66,21 @@ class MarginalMeansMethods:
         References
         ----------
         Searle, Speed & Milliken (1980), Population marginal means in the linear model, Am. Stat. 34(4), 216-221.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("cake")
+        >>> fit = sparselmm.lmer("angle ~ recipe + temp + (1 | recipe:replicate)", data)
+        >>> fit.emmeans("recipe")
+          recipe  estimate  std.error     df  conf.low  conf.high
+          A         33.122      1.737  42.00    29.617     36.627
+          B         31.644      1.737  42.00    28.139     35.150
+          C         31.600      1.737  42.00    28.095     35.105
+        <BLANKLINE>
+        Notes
+          At temp = 200.
+          Degrees of freedom: satterthwaite. Confidence level: 0.95.
         """
         from .build import means
 

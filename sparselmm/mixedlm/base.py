@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..caller import caller_variables, warn
+from ..checks import check_sizes, effects_of
 from ..crossproducts import CrossProducts, full_rank_basis, rounding
 from ..errors import DataError
 from ..terms import RandomTerm
@@ -92,6 +93,15 @@ class GroupedModel:
         Raises
         ------
         DataError, FormulaError
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("Pastes")
+        >>> cask = {"cask": "0 + C(cask)"}
+        >>> model = sparselmm.MixedLM.from_formula("strength ~ 1", data, groups="batch", vc_formula=cask)
+        >>> model.fit().vcomp.round(2)
+        array([9.98])
         """
         if "groups" not in kwargs:
             raise AttributeError("'groups' is a required keyword argument in MixedLM.from_formula")
@@ -110,6 +120,8 @@ class GroupedModel:
         self = object.__new__(cls)
         arrays = design.endog.to_numpy(), design.exog.to_numpy(), design.groups
         re_values = None if exog_re is None else exog_re.to_numpy()
+        random = () if exog_re is None else exog_re.items()
+        check_sizes([(design.endog.name, arrays[0]), *design.exog.items(), *random])
         self.exog_names = list(design.exog.columns)
         self._set_up(*arrays, re_values, design.components, use_sqrt)
         re_names = [] if exog_re is None else list(exog_re.columns)
@@ -137,6 +149,7 @@ class GroupedModel:
             owner.append(np.repeat(np.arange(self.n_groups), self.k_re))
         self._terms = terms + [component.term for component in components]
         self._owner = np.concatenate([*owner, *(component.owner for component in components)])  # group of a column of Z
+        check_sizes([("endog", endog), *zip(self.exog_names, exog.T, strict=True), *effects_of(self._terms)])
         kept, basis = full_rank_basis(exog)
         if len(kept) < self.k_fe:
             names = ", ".join(name for i, name in enumerate(self.exog_names) if i not in kept)
@@ -259,7 +272,7 @@ def _array(values, name):
     try:
         return np.array(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not numeric: {error}.") from None
+        raise DataError(f"{name} is not numeric: {error}. Convert it to numbers.") from None
 
 
 def _columns(values):
@@ -290,7 +303,7 @@ def _complete(arrays, missing):
         raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
     rows = {name: len(values) for name, values in arrays.items()}
     if len(set(rows.values())) > 1:
-        raise DataError(f"The arrays differ in their numbers of rows: {rows}.")
+        raise DataError(f"The arrays differ in their numbers of rows: {rows}. Give as many of each.")
     bad = {name: _columns(pd.isna(values)).any(axis=1) for name, values in arrays.items()}
     counts = ", ".join(f"{name} {mask.sum()}" for name, mask in bad.items() if mask.any())
     if counts and missing != "drop":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from formulaic.transforms.contrasts import (
     TreatmentContrasts,
 )
 
+from ..caller import listening
 from ..columns import Columns, Expression, resolve
 from ..data import Table, column_names, read_table
 from ..errors import DataError, FormulaError
@@ -110,7 +110,7 @@ def _complete(table, labels, missing):
         raise DataError(f"Rows with missing values, by column: {counts}. Use missing='drop' or fill them.")
     kept = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
     if not kept.size:
-        raise DataError("Every row has a missing value in a column of the formulas.")
+        raise DataError("Every row has a missing value in a column of the formulas. Leave that column out.")
     return replace(_rows(table, kept), missing={}), None if labels is None else labels[kept]
 
 
@@ -177,8 +177,7 @@ def _evaluated_by_group(name, text, table, scope, grouping):
     """Return the component of any formula, evaluated on one group after the other."""
     blocks, labels = [], []
     for rows in grouping.rows:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a factor with one level in a group is no news
+        with listening():  # a factor with one level in a group is no news
             columns, values = Columns.fit(text, _rows(table, rows), replace(scope, memory={}))
         blocks.append(sp.csr_array(values))
         labels += columns.names

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..caller import warn
+from ..checks import check_sizes
 from ..engines.choose import check_name, choose_engine
+from ..errors import DataError
 from ..model import LinearMixedModel
 from ..threads import single_threaded
 from . import fitting
@@ -61,6 +63,17 @@ class MixedLM(GroupedModel):
     References
     ----------
     Lindstrom & Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models, J. Am. Stat. Assoc. 83.
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("sleepstudy")
+    >>> model = sparselmm.MixedLM.from_formula("Reaction ~ Days", data, groups="Subject", re_formula="~Days")
+    >>> fit = model.fit()
+    >>> fit.fe_params.round(3)
+    Intercept    251.405
+    Days          10.467
+    dtype: float64
     """
 
     def likelihood(self, reml=True) -> CovarianceLikelihood:
@@ -84,8 +97,10 @@ class MixedLM(GroupedModel):
     def _unpack(self, params):
         """Return β and the λ_k (None where a covariance is not positive semidefinite) of parameters in any form."""
         if isinstance(params, MixedLMParams):
+            _check_params(params.fe_params, params.cov_re, params.vcomp)
             return np.asarray(params.fe_params, dtype=float), factors_of(params.cov_re, params.vcomp)
         params, m = np.atleast_1d(np.asarray(params, dtype=float)), self.k_re2 + self.k_vc
+        _check_params(params)
         if params.size not in (m, self.k_fe + m):
             raise ValueError(f"params has {params.size} elements; the model has {self.k_fe} + {m} parameters.")
         beta = params[: params.size - m] if params.size > m else np.zeros(self.k_fe)
@@ -261,6 +276,14 @@ class MixedLM(GroupedModel):
             If the optimum could not be certified, or is on the boundary of the parameter space.
         SingularMatrixWarning
             If the covariance of the random effects is singular.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("Dyestuff")
+        >>> fit = sparselmm.MixedLM.from_formula("Yield ~ 1", data, groups="Batch").fit(reml=False)
+        >>> round(fit.llf, 3)
+        -163.664
         """
         unknown = sorted(set(fit_kwargs) - set(FIT_OPTIONS))
         if unknown:
@@ -324,3 +347,11 @@ class MixedLM(GroupedModel):
             return lasso(fit, np.broadcast_to(np.asarray(alpha, dtype=float), (self.k_fe,)), ceps, ptol, maxit)
         method.alpha = alpha
         return self.fit(start_params, fe_pen=method, **fit_kwargs)
+
+
+def _check_params(*arrays) -> None:
+    """Raise a DataError if parameters are missing, infinite or huge."""
+    for values in (np.asarray(part, dtype=float) for part in arrays):
+        if np.isnan(values).any():
+            raise DataError("params holds missing values. Give a number for every parameter.")
+        check_sizes([("params", values.ravel())], smallest=0.0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
+from ..caller import listening
 from .distribution import generator
 from .params import MixedLMParams
 
@@ -53,7 +52,6 @@ def bootstrap(fit, nrep, method, rng) -> np.ndarray:
     sample = model
     for _ in range(nrep):
         sample = sample._with_response(distribution.rvs(rng=rng))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # replicates on the boundary are part of the distribution
+        with listening():  # replicates on the boundary are part of the distribution
             replicates.append(np.asarray(sample.fit(start, fit.reml, **arguments).params))
     return np.array(replicates)

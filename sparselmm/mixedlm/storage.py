@@ -10,20 +10,25 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import DataError
+from ..files import NUMBERS, opened_to_write, read_arrays, require
 from .base import predicted
 from .design import matrix_component
 from .likelihood import factors_of
 from .params import MixedLMParams
 
 FORMAT = 1
-NUMBERS = ("scale", "llf", "converged", "message", "reml", "nobs", "df_resid", "use_sqrt")
-SIZES = ("k_fe", "k_re", "k_re2", "k_vc")
+SIZES = ("k_fe", "k_re", "k_re2", "k_vc", "nobs", "df_resid")
+FLAGS = ("converged", "reml", "use_sqrt")
+KINDS = dict.fromkeys(SIZES, int) | dict.fromkeys(FLAGS, bool) | {"scale": float, "llf": float, "message": str}
+NAMES = ("param_names", "exog_re_names", "exog_re_names_full", "vcomp_names", "xnames")
+MATRICES = ("facts", "exog", "exog_re", "joint_covariance")
+OTHER_KINDS = {"boundary": "b", "free": "b", "undefined": "b", "group_sizes": "i", "groups": NUMBERS + "U"}
 
 
 def save(fit, path, remove_data) -> None:
     """Write a fit, and the data of its model unless `remove_data`; see `MixedLMResults.save`."""
     model = fit.model
-    facts = {name: getattr(fit, name) for name in (*NUMBERS, *SIZES)}
+    facts = {name: getattr(fit, name) for name in KINDS}
     facts |= vars(model.data) | {"frame": None, "format": FORMAT, "labelled": model._index is not None}
     facts |= {"endog_names": model.endog_names, "exog_names": model.exog_names, "formula": model.formula}
     arrays = {
@@ -35,7 +40,7 @@ def save(fit, path, remove_data) -> None:
         "group_sizes": fit.group_sizes,
     }
     text = json.dumps(facts | {"data": not remove_data}, default=lambda value: value.item())
-    with open(path, "wb") as file:
+    with opened_to_write(path) as file:
         np.savez(file, facts=np.array(text), **arrays, **({} if remove_data else _data(model)))
 
 
@@ -61,16 +66,25 @@ def _plain(labels):
 
 def load(results_class, path):
     """Return the results that `save` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = dict(stored)
-    facts = json.loads(str(arrays["facts"]))
-    if facts["format"] != FORMAT:
-        raise DataError(f"{path} was written by another version of sparselmm. Fit and save again.")
+    with open(path, "rb") as file:
+        try:
+            arrays = read_arrays(file, NUMBERS + "U")
+            facts = json.loads(str(arrays["facts"]))
+            require(facts["format"] == FORMAT, "it was written by another version of sparselmm; fit and save again")
+            _check(facts, arrays)
+            return _results(results_class, facts, arrays)
+        except Exception as error:  # whatever a broken or hostile file leads to
+            reason = error or type(error).__name__
+            raise DataError(f"{path} holds no results that can be read ({reason}). Save them again.") from None
+
+
+def _results(results_class, facts, arrays):
+    """Return the results of checked facts and arrays."""
     fit = object.__new__(results_class)
-    for name in (*NUMBERS, *SIZES):
+    for name in KINDS:
         setattr(fit, name, facts[name])
-    names = ("param_names", "exog_re_names", "exog_re_names_full", "vcomp_names", "xnames", "ynames")
-    data = SimpleNamespace(frame=None, **{name: facts[name] for name in names})
+    fit.df_resid_inference = fit.df_resid
+    data = SimpleNamespace(frame=None, **{name: facts[name] for name in (*NAMES, "ynames")})
     index = pd.Index(arrays["index"]) if "index" in arrays else pd.RangeIndex(0) if facts["labelled"] else None
     if facts["data"]:
         fit.model = _model(arrays, data.vcomp_names, facts["exog_names"], fit.use_sqrt)
@@ -88,6 +102,35 @@ def load(results_class, path):
     return fit
 
 
+def _check(facts, arrays) -> None:
+    """Raise a ValueError unless facts and arrays have the types and sizes of a fit."""
+    for name, kind in KINDS.items():
+        require(type(facts[name]) is kind, f"{name} is no {kind.__name__}")
+    k_fe, k_re, k_re2, k_vc, nobs, _ = (facts[name] for name in SIZES)
+    require(min(k_fe, k_re, k_vc) >= 0 < min(nobs, k_re + k_vc) and k_re2 == k_re * (k_re + 1) // 2, "sizes disagree")
+    require(np.isfinite(facts["scale"]) and facts["scale"] > 0, "the residual variance is not positive")
+    m = k_re2 + k_vc
+    counts = {"param_names": k_fe + m, "exog_re_names": k_re, "exog_re_names_full": k_re2, "vcomp_names": k_vc}
+    for name, count in (counts | {"xnames": k_fe, "exog_names": k_fe}).items():
+        valid = isinstance(facts[name], list) and all(isinstance(text, str) for text in facts[name])
+        require(valid and len(facts[name]) == count, f"{name} are not {count} names")
+    texts = [facts["ynames"], facts["endog_names"], facts["formula"] or ""]
+    require(all(isinstance(text, str) for text in texts), "a name is no text")
+    require(all(array.ndim == 1 for name, array in arrays.items() if name not in MATRICES), "an array is no vector")
+    k = k_fe + m
+    shapes = {"params": (k,), "joint_covariance": (k + 1, k + 1), "boundary": (m,), "free": (k,), "undefined": (k,)}
+    shapes["group_sizes"] = (max(1, arrays["group_sizes"].size),)
+    if facts["data"]:
+        shapes |= {"endog": (nobs,), "exog": (nobs, k_fe), "groups": (nobs,)}
+        shapes |= {"exog_re": (nobs, k_re)} if k_re else {}
+    for name, shape in shapes.items():
+        array = arrays[name]
+        valid = array.shape == shape and array.dtype.kind in OTHER_KINDS.get(name, "f")
+        if name != "joint_covariance" and array.dtype.kind == "f":  # which is NaN where there is no standard error
+            valid = valid and np.isfinite(array).all()
+        require(valid, f"{name} is not as the rest says")
+
+
 def _model(arrays, names, exog_names, use_sqrt):
     """Return the model of the arrays in a file."""
     from .model import MixedLM
@@ -97,6 +140,10 @@ def _model(arrays, names, exog_names, use_sqrt):
         part = {key: arrays[f"component{k}_{key}"] for key in ("data", "indices", "indptr", "owner", "labels")}
         shape = arrays["endog"].size, part["owner"].size
         Z = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=shape)
+        Z.check_format(full_check=True)
+        owner, n_groups = part["owner"], np.unique(arrays["groups"]).size
+        valid = owner.dtype.kind == "i" and ((owner >= 0) & (owner < n_groups)).all() and np.isfinite(Z.data).all()
+        require(valid and len(part["labels"]) == len(owner), f"component {name!r} is not as the rest says")
         components.append(matrix_component(name, Z, part["owner"], part["labels"]))
     model = object.__new__(MixedLM)
     model.exog_names = exog_names

@@ -108,6 +108,20 @@ class PredictionMethods:
         References
         ----------
         Henderson (1975), Best linear unbiased estimation and prediction under a selection model, Biometrics 31.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> fit.predict({"Days": [0, 10], "Subject": ["308", "308"]}).round(1)
+        0    253.7
+        1    450.3
+        dtype: float64
+        >>> fit.predict({"Days": [0, 10]}, random=False, interval="mean").round(0)
+           estimate  std.error    df  conf.low  conf.high
+        0     251.0        7.0  17.0     237.0      266.0
+        1     356.0       16.0  17.0     322.0      390.0
         """
         options = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
         from .intervals import predict

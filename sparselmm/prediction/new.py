@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..caller import warn
+from ..checks import check_sizes
 from ..data import read_table
 from ..errors import DataError, DataWarning
 from ..fixed_terms import INESTIMABLE, beyond_kept
@@ -20,6 +21,7 @@ def new_rows(model, new, included, fresh=(), new_levels="raise", offset=None) ->
     sides = [spec.fixed, *(spec.random[k][0] for k in {*included, *fresh})]
     _check_types(model.design.table, new, {name for side in sides for name in side.variables})
     exog, random, index, offset = spec.build(new, terms=included, offset=offset)
+    check_sizes(zip(spec.fixed.names, exog.T, strict=True), smallest=0.0)
     for k, (codes, values) in zip(included, random, strict=True):
         unknown = codes < 0
         if unknown.any():
@@ -27,6 +29,7 @@ def new_rows(model, new, included, fresh=(), new_levels="raise", offset=None) ->
             missing = pd.isna(labels)
             values[missing] = np.nan
             _check_unseen(model.terms[k], pd.unique(labels[unknown & ~missing]), new_levels)
+        check_sizes(zip(model.terms[k].columns, values.T, strict=True), smallest=0.0)
         parts[k] = Part(codes, values)
     unknown = (np.abs(beyond_kept(model, exog)) > INESTIMABLE).any(axis=1)
     if unknown.any():

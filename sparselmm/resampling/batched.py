@@ -118,7 +118,7 @@ class BatchedLikelihood:
 
         if len(parts) == 1:
             return evaluate(parts[0])
-        with ThreadPoolExecutor(_cores()) as pool:  # NumPy's loops over stacks let other threads run
+        with ThreadPoolExecutor(cores()) as pool:  # NumPy's loops over stacks let other threads run
             return Points.joined(list(pool.map(evaluate, parts)))
 
     def _robust(self, theta, responses):
@@ -220,6 +220,6 @@ def t(matrices):
     return matrices.transpose(0, 2, 1)
 
 
-def _cores():
+def cores():
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from ..caller import listening
 from ..errors import DataError, EngineError
 from ..export import frame_block, number
 from ..habits import alpha_of
@@ -238,8 +238,7 @@ def _resampled(fit, sampler, statistic, names, drawn):
 
 def _guarded(refit, statistic, names):
     """Return statistic, converged, singular and failure of a refit; a failure has NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what did not converge is counted
+    with listening():  # what did not converge is counted
         try:
             result = refit()
         except (DataError, EngineError) as error:

@@ -57,6 +57,17 @@ class ResamplingMethods:
         ------
         DataError
             If y has missing values, another index than the data, or no residual variance.
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> data = sparselmm.datasets.load("sleepstudy")
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
+        >>> again = fit.refit(data["Reaction"] / 1000)
+        >>> again.fe_params.round(4)
+        Intercept    0.2514
+        Days         0.0105
+        dtype: float64
         """
         from .refit import refit
 
@@ -148,6 +159,35 @@ class ResamplingMethods:
         from .bootstrap import bootstrap
 
         return bootstrap(self, n, kind, statistic, cluster, rng, n_jobs, progress)
+
+    def power(self, term=None, data=None, **options):
+        """Return the power of tests of the fixed effects in studies like this one: see `sparselmm.power`.
+
+        Parameters
+        ----------
+        term : str or list of str, optional
+            What is tested; default: every fixed effect but the intercept.
+        data : data frame, optional
+            The rows of another design.
+        **options
+            Of `sparselmm.power`: ``params={"x": 0.2}`` for another effect, ``sizes={"subject": [20, 40]}`` for other
+            numbers of levels, ``n_sim``, ``test``, ``rng``, ...
+
+        Returns
+        -------
+        Power
+
+        Examples
+        --------
+        >>> import sparselmm
+        >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", sparselmm.datasets.load("sleepstudy"))
+        >>> study = fit.power("Days", params={"Days": 4.0}, sizes={"Subject": [9, 36]}, n_sim=200, rng=1)
+        >>> list(study["power"] > 0.5)
+        [False, True]
+        """
+        from ..planning.public import power
+
+        return power(self, term, data, **options)
 
     @property
     def _refit_engine(self):

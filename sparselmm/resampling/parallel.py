@@ -33,8 +33,8 @@ def _pool(n_jobs):
 class Progress:
     """A progress bar of tqdm, or lines on stderr where tqdm is not installed."""
 
-    def __init__(self, total, shown):
-        self.total, self.done, self.begin, self.said = total, 0, time.perf_counter(), 0.0
+    def __init__(self, total, shown, what="bootstrap"):
+        self.what, self.total, self.done, self.begin, self.said = what, total, 0, time.perf_counter(), 0.0
         self.shown, self.bar = shown, None
 
     def __enter__(self):
@@ -43,7 +43,7 @@ class Progress:
                 from tqdm import tqdm
             except ImportError:
                 return self
-            self.bar = tqdm(total=self.total, file=sys.stderr, desc="bootstrap")
+            self.bar = tqdm(total=self.total, file=sys.stderr, desc=self.what)
         return self
 
     def __exit__(self, *exception):
@@ -57,4 +57,4 @@ class Progress:
             self.bar.update(count)
         elif self.shown and (self.done >= self.total or time.perf_counter() - self.begin - self.said > 1.0):
             self.said = time.perf_counter() - self.begin
-            print(f"bootstrap: {self.done} of {self.total}, {self.said:.0f} s", file=sys.stderr)
+            print(f"{self.what}: {self.done} of {self.total}, {self.said:.0f} s", file=sys.stderr)

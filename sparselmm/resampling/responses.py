@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..checks import check_sizes
 from ..crossproducts import rounding
 from ..errors import DataError
 
@@ -77,7 +78,7 @@ def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
     try:
         values = np.asarray(Y, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} is not numeric: {error}.") from None
+        raise DataError(f"{what} is not numeric: {error}. Convert it to numbers.") from None
     values = values[:, None] if values.ndim == 1 else values
     kept = None if model.design is None else model.design.kept
     if kept is not None and values.shape[0] == kept.size:
@@ -96,6 +97,8 @@ def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
             f"{_named(names, missing)} hold missing or infinite values. Without those rows the design is another: "
             "fit such responses by themselves."
         )
+    largest = np.maximum(values.max(axis=0), -values.min(axis=0))
+    check_sizes(((f"Response {name!r}", size) for name, size in zip(names, largest, strict=True)), smallest=0.0)
     return values, names
 
 

@@ -89,9 +89,9 @@ def clusters(model, cluster=None, independent=False) -> tuple[np.ndarray, str]:
     if cluster is not None:
         codes, levels = factorize(cluster, "cluster")
         if codes.size != model.nobs:
-            raise DataError(f"cluster has {codes.size} labels for {model.nobs} rows.")
+            raise DataError(f"cluster has {codes.size} labels for {model.nobs} rows. Give one for each row.")
         if len(levels) < 2:
-            raise DataError("cluster has a single level: nothing can be resampled.")
+            raise DataError("cluster has a single level: nothing can be resampled. Give a factor with more.")
         return codes, getattr(cluster, "name", None) or "cluster"
     if not grouped:
         raise DataError("The model has no grouping factor: give cluster= the label of each row.")

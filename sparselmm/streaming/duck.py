@@ -30,7 +30,8 @@ def files(paths) -> Relation:
         return Relation(relation)
     relation = _read(lambda: connection.read_parquet(paths), paths)
     listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    ((rows,),) = connection.sql(f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata([{listed}])").fetchall()
+    query = f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata([{listed}])"
+    ((rows,),) = _read(lambda: connection.sql(query).fetchall(), paths)
     return Relation(relation, rows)
 
 
@@ -45,8 +46,8 @@ class Relation:
 
     def chunks(self, columns, size):
         """Yield Arrow tables of `size` rows."""
-        selected = self.relation.project(", ".join(_quoted(name) for name in columns)) if columns else self.relation
-        reader = _read(lambda: _reader(selected, size), None)
+        names = ", ".join(map(_quoted, columns)) or "*"
+        reader = _read(lambda: _reader(self.relation.project(names), size), None)
         batches = iter(lambda: _read(lambda: next(reader, None), None), None)
         yield from gathered(batches, size)
 
@@ -55,8 +56,8 @@ class Relation:
         types = dict(zip(self.columns, map(str, self.relation.types), strict=True))
         held = [f"{_quoted(name)} IS NOT NULL" for name in among]
         held += [f"NOT isnan({_quoted(name)})" for name in among if types[name] in ("FLOAT", "DOUBLE")]
-        relation = self.relation.filter(" AND ".join(held)) if held else self.relation
-        relation = relation.project(", ".join(_quoted(name) for name in columns)).distinct()
+        complete, names = " AND ".join(held) or "true", ", ".join(map(_quoted, columns))
+        relation = _read(lambda: self.relation.filter(complete).project(names).distinct(), None)
         return _read(lambda: _reader(relation, 1_000_000).read_all(), None)
 
 

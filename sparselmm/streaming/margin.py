@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..caller import entrance
 from ..errors import DataError
 from .facts import Numbers
 
+OF_ROWS = {"fittedvalues", "resid", "predict", "augment"}
+REMEDIES = {
+    "bootstrap": "Profiles need no rows: fit.profile().conf_int(). Or fit a data frame that is in memory.",
+    "conf_int": "Profiles need no rows: conf_int(method='profile'). Or fit a data frame that is in memory.",
+    "refit": "Write the response into a column of the source and fit that, or fit a data frame that is in memory.",
+    "refit_many": "Write the responses into columns of the source and fit each, or fit a data frame that is in memory.",
+}
 
-def no_rows(what: str = "This") -> DataError:
-    """Return the error of what needs rows that were not kept."""
-    return DataError(
-        f"{what} needs the rows of the data, which were read in chunks and not kept. Write fitted values with "
-        "fit.predict(source, sink='out.parquet'), or fit a data frame that is in memory."
-    )
+
+def no_rows(what: str = "", attribute: str = "This") -> DataError:
+    """Return the error of what needs rows that were not kept: by default the method that was called, if any."""
+    name = entrance()
+    if name in REMEDIES:
+        remedy = REMEDIES[name]
+    elif name in OF_ROWS:
+        remedy = "Write fitted values with fit.predict(source, sink='out.parquet'), or fit a data frame in memory."
+    else:
+        remedy = "Fit a data frame that is in memory, or a sample of the rows."
+    what = what or name or attribute
+    return DataError(f"{what} needs the rows of the data, which were read in chunks and not kept. {remedy}")
 
 
 class NotKept:
     """An attribute that the rows would have."""
 
+    def __set_name__(self, owner, name):
+        self.name = name
+
     def __get__(self, instance, owner=None):
         if instance is None:
             return self
-        raise no_rows()
+        raise no_rows(attribute=f"model.{self.name}")
 
     def __set__(self, instance, value):
-        raise no_rows()
+        raise no_rows(attribute=f"model.{self.name}")
 
 
 class Margin:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from ..aliasing import warn_of_aliases
 from ..caller import warn
 from ..checks import check_residual, check_rows, check_term
 from ..crossproducts import rounding
@@ -103,6 +104,13 @@ class StreamedTerm(TermSizes):
 
     matrix = None
 
+    def without_rows(self, kept) -> StreamedTerm | None:
+        """Return the term with some of its columns, by position, None if there are none."""
+        columns = tuple(self.columns[i] for i in kept)
+        if self.structure != "diagonal" and "Intercept" not in self.columns:
+            raise no_rows("Leaving columns out of a term without intercept")
+        return replace(self, columns=columns) if columns else None
+
     def __getattr__(self, name):
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
             raise no_rows()
@@ -143,7 +151,8 @@ class StreamedModel(LinearMixedModel):
         self.dropped = [name for i, name in enumerate(names) if i not in set(self.kept)]
         if self.dropped:
             warn(
-                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped.",
+                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped. "
+                "Leave them out; centre a column that hardly varies about a large mean.",
                 DataWarning,
             )
         self.exog_names, self.endog_name = [names[i] for i in self.kept], bare(roles.response)
@@ -157,6 +166,7 @@ class StreamedModel(LinearMixedModel):
         )
         self.design = StreamedDesign(plan, DesignSpec(spec.fixed, random, spec.offsets), sums, self.kept)
         _check_residual(self, facts)
+        self.aliased = warn_of_aliases(self.cross, self.terms, self.exog_names)
         return self
 
     def save(self, path) -> None:
@@ -217,7 +227,7 @@ class StreamedModel(LinearMixedModel):
         """Mean, smallest and largest of the response less the offset, and of the weights and the offset if any."""
         return {name: (a.mean, a.low, a.high) for name, a in self.sums.facts.arrays.items()}
 
-    endog = exog = Z = NotKept()
+    endog, exog, Z = NotKept(), NotKept(), NotKept()
 
 
 def _check_levels(cross, facts):

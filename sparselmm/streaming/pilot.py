@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ..checks import check_sizes
 from ..columns import Columns, Expression
 from ..crossproducts import full_rank_basis
 from ..data import Table, read_table, stacked
 from ..errors import DataError
-from ..formula import spelled
+from ..formula import bare, spelled
 from ..frame import DesignSpec, positive, total, used
 from ..roles import Grouping, read_roles
 from .facts import no_complete_row
@@ -58,8 +59,8 @@ def make_plan(
     sides = [roles.fixed, *(bar.columns for bar in roles.bars)]
     factors = {factor.expr: factor for side in sides for factor in factors_of(side)}
     found = [_categories(factor, roles, head, source) for factor in factors.values()]
-    check_rowwise(roles, head)
     sample = _with_categories(head, [rows for rows in found if rows is not None])
+    check_rowwise(roles, sample)
     fixed, exog = Columns.fit(roles.fixed, sample, roles.scope)
     terms = [roles.fit_term(k, sample) for k in range(len(roles.bars))]
     spec = DesignSpec(fixed, without_levels(part for _, part in terms), roles.offsets_on(sample))
@@ -138,6 +139,8 @@ def _basis(roles, spec, head, exog):
     weighing, offset = roles.weights_on(head), total(spec.offsets, head)
     weights = None if weighing is None else positive(weighing, head)
     y = Expression.on(roles.response, head, roles.scope).numbers(head)
+    rows = ("weights", weights), ("offset", offset)
+    check_sizes([(bare(roles.response), y), *rows, *zip(spec.fixed.names, exog.T, strict=True)])
     kept, T = full_rank_basis(exog, weights)
     Q = exog[:, kept] @ T if weights is None else exog[:, kept] @ T * weights[:, None]
     return widened(kept, T, Q.T @ (y if offset is None else y - offset), exog)

@@ -19,11 +19,12 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+from ..checks import check_sizes, effects_of
 from ..columns import Expression
 from ..crossproducts import CrossProducts
 from ..data import Table, check_kinds, read_table
 from ..errors import DataError
-from ..formula import spelled
+from ..formula import bare, spelled
 from ..frame import DesignSpec, positive, total
 from ..roles import Roles
 from .facts import Facts
@@ -116,6 +117,8 @@ class Plan:
         check_kinds([self.sample, complete])
         y, X, terms, weights, offset = self.arrays(complete)
         response = y if offset is None else y - offset
+        named = (self.roles.response, response), *zip(self.spec.fixed.names, X.T, strict=True), *effects_of(terms)
+        check_sizes([*((bare(name), values) for name, values in named), ("weights", weights)])
         facts = self.facts_of(facts, complete, X, response, weights, offset)
         return Sums(CrossProducts.from_chunk(response, X, terms, weights, self.basis, self.center), facts)
 

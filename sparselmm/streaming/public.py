@@ -75,6 +75,18 @@ def load_model(path, context=None):
     DataError
         If that is not what the file holds, or its formula calls anything but arithmetic, functions of formulas and of
         NumPy, and those of the context.
+
+    Examples
+    --------
+    >>> import sparselmm
+    >>> data = sparselmm.datasets.load("sleepstudy")
+    >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data[:100]).update(data[100:])
+    >>> fit.model.save("sleepstudy.npz")
+    >>> again = sparselmm.load_model("sleepstudy.npz").fit()
+    >>> again.fe_params.round(3)
+    Intercept    251.405
+    Days          10.467
+    dtype: float64
     """
     from .storage import load
 

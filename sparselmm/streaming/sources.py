@@ -148,8 +148,8 @@ class Once:
     def head(self, columns, size):
         """Yield the frames without taking them."""
         yield from (piece for frame in self.seen for piece in pieces(frame, columns, size))
-        for frame in self.frames:
-            self.seen.append(_checked(frame))
+        for frame in map(_checked, self.frames):
+            self.seen.append(frame)
             yield from pieces(frame, columns, size)
 
 
@@ -169,8 +169,8 @@ def _length(frame) -> int:
     if isinstance(frame, Table):
         return len(frame)
     if isinstance(frame, Mapping):
-        return max((len(values) for values in frame.values()), default=0)
-    return len(frame) if hasattr(frame, "__len__") else frame.num_rows
+        return max((len(values) for values in frame.values() if hasattr(values, "__len__")), default=0)
+    return len(frame) if hasattr(frame, "__len__") else getattr(frame, "num_rows", 0)
 
 
 def distinct_of(chunks, columns, among) -> pd.DataFrame:

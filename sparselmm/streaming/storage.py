@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import replace
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from ..columns import R_NAMES, TRANSFORMS, Columns, ContrastsRegistry
 from ..crossproducts import CrossProducts
 from ..data import Table
 from ..errors import DataError
-from ..files import replaced
+from ..files import NUMBERS, opened_archive, read_arrays, replaced, require
 from ..formula import Token, bare, parse_formula, tokenize
 from ..frame import DesignSpec
 from ..roles import read_roles
@@ -70,23 +70,32 @@ def save(model, path) -> None:
 
 def load(path, context):
     """Return the model that `save` wrote; see `sparselmm.load_model`."""
-    try:
-        with ZipFile(path) as archive:
-            facts = json.loads(archive.read("model.json"))
-            if facts["format"] != FORMAT:
-                raise DataError(f"{path} was written by another version of sparselmm. Read the data again.")
-            with archive.open("sample.npz") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            with archive.open("cross.npz") as file:
-                cross = CrossProducts.load(file)
-        _check_plain(facts["formula"], context)
-        plan = _plan(facts, arrays, cross, context)
-        sums = replace(read(None, facts["facts"]), cross=cross)
-    except (KeyError, ValueError, TypeError, EOFError, AttributeError, BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} holds no model that can be read ({error}).") from None
-    return plan.model(sums)
+    with open(path, "rb") as file:
+        try:
+            return _model(file, context)
+        except Exception as error:  # whatever a broken or hostile file leads to
+            reason = error or type(error).__name__
+            raise DataError(f"{path} holds no model that can be read ({reason}). Save it again.") from None
+
+
+def _model(file, context):
+    """Return the model in a binary file."""
+    with opened_archive(file) as archive:
+        facts = json.loads(archive.read("model.json"))
+        require(facts["format"] == FORMAT, "it was written by another version of sparselmm; read the data again")
+        with archive.open("sample.npz") as part:
+            arrays = read_arrays(part, NUMBERS + "U")
+        with archive.open("cross.npz") as part:
+            cross = CrossProducts.load(part)
+    _check_plain(facts["formula"], context)
+    require(set(facts["contrasts"].values()) <= set(CONTRASTS), "its contrasts have no name")
+    plan = _plan(facts, arrays, cross, context)
+    sizes = [
+        (len(columns.names), bar.structure) for bar, (columns, _) in zip(plan.roles.bars, plan.spec.random, strict=True)
+    ]
+    require(sizes == [(shape.n_columns, shape.structure) for shape in cross.shapes], "its sums are of other terms")
+    require(len(plan.spec.fixed.names) == len(cross.center), "its sums are of other fixed effects")
+    return plan.model(replace(read(None, facts["facts"]), cross=cross))
 
 
 def _plan(facts, arrays, cross, context) -> Plan:

@@ -1,0 +1,75 @@
+"""Write docs/reliability.md from docs/campaign.json and tests/campaign/found.toml.
+
+python docs/reliability.py
+"""
+
+import json
+import tomllib
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+HEADER = """# Reliability
+
+Generated trials of what a user can do, of what goes wrong around a fit, and of what nobody should do. This page is made
+from a run of them (`docs/campaign.json`). The numerical half asks of every trial that the numbers are right; the
+hostile half that nothing breaks but with an error that says what to do.
+
+A shorter run of each is part of the tests. Each trial can be repeated alone: a failure records its seed and number.
+
+```bash
+cd tests
+python -m campaign --seed 1 --long --workers 2 --out ../docs/campaign.json
+python -m campaign --seed 2 --only designs --count 500
+```
+
+## What was tried
+"""
+KINDS = {
+    "designs": """Designs have one to four terms, crossed, nested, unbalanced, with levels of one row, with one to three
+columns, correlated, independent or a block of Z; up to five columns of X, near-collinear, dependent or with an empty
+cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihood.
+
+*Refused*: an error that names what is wrong, checked to be right. *Not certified*: the fit warns that it is not at a
+certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have
+more than one optimum, and a fit finds one of them: try other starts there.""",
+}
+
+
+def page(report: dict, found: list[dict]) -> str:
+    """Return the page: a row for each module, what its trials were, and a row for each failure that was found."""
+    modules = sorted(report.items())
+    tried, failed = (sum(count(module) for _, module in modules) for count in (_tried, _failed))
+    parts = [HEADER, f"\n{tried:,} trials; {failed} failures are open.\n"]
+    parts.append("\n| module | trials | failures | seed | seconds | what is asked |\n|---|--:|--:|--:|--:|---|\n")
+    for name, module in modules:
+        short = "" if module["long"] else " (short run)"
+        cells = f"`{name}`{short}", f"{_tried(module):,}", _failed(module), module["seed"]
+        parts.append(_row(*cells, f"{module['seconds']:,.0f}", module["note"]))
+    for name, module in modules:
+        if module["counts"]:
+            parts.append(f"\n### `{name}`\n\n")
+            parts.append(f"{KINDS[name]}\n\n" if name in KINDS else "")
+            parts.append("| kind | trials |\n|---|--:|\n")
+            parts.extend(_row(kind, f"{count:,}") for kind, count in sorted(module["counts"].items()))
+    parts.append(f"\n## What was found and fixed\n\n{len(found)} failures, each with its regression test.\n")
+    parts.append("\n| found by | what | remedy | regression test |\n|---|---|---|---|\n")
+    parts.extend(_row(f"`{e['module']}`", e["what"], e["remedy"], f"`{e['test']}`") for e in found)
+    return "".join(parts)
+
+
+def _tried(module: dict) -> int:
+    return module["tried"]
+
+
+def _failed(module: dict) -> int:
+    return len(module["failures"])
+
+
+def _row(*cells: object) -> str:
+    """Return one row of a table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+
+if __name__ == "__main__":
+    found = tomllib.loads((DOCS.parent / "tests/campaign/found.toml").read_text()).get("found", [])
+    (DOCS / "reliability.md").write_text(page(json.loads((DOCS / "campaign.json").read_text()), found))

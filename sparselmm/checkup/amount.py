@@ -1,0 +1,77 @@
+"""Checks of the amount of data: what levels, rows and predictors there are to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .case import Case
+from .findings import NOTE, OK, WARNING, Finding, listed, plural
+
+MANY, MOST = 0.5, 0.9  # share of levels without repetition: note and warning
+ROWS_PER_COLUMN = 5  # rows for each fixed effect below which estimates are worth little
+MISSING = 0.1  # share of rows left out that one should think about
+
+
+def thin_levels(case: Case) -> Iterator[Finding]:
+    """Yield the terms most of whose levels have no more rows than they have random effects."""
+    for k, (name, l) in enumerate(case.model.groups.items()):
+        counts, c = case.level_counts(k), case.model.terms[k].n_columns
+        if counts is None:
+            continue
+        share = float(np.mean(counts <= c))
+        if share <= MANY:
+            text = f"`{name}`: {plural(l, 'level')} of {counts.min():,} to {counts.max():,} rows."
+            yield Finding(
+                OK,
+                text.replace(f"{counts.min():,} to {counts.min():,} rows", plural(counts.min(), "row")),
+                name,
+                value=share,
+            )
+            continue
+        few = "a single row" if c == 1 else f"no more than {c} rows for {c} random effects"
+        text = f"{100 * share:.0f} % of the {l:,} levels of `{name}` have {few}: they hardly tell it from the residual."
+        remedy = (
+            "Leave slopes out." if c > 1 else "Trust its variance only as far as profile intervals go: fit.profile()."
+        )
+        yield Finding(WARNING if share > MOST else NOTE, text, name, remedy, share)
+
+
+def confined_levels(case: Case) -> Iterator[Finding]:
+    """Yield the categories of fixed effects that occur in a single level of a grouping factor."""
+    for factor, (fixed, categories) in case.fixed_factors.items():
+        for name, (codes, levels) in case.grouping.items():
+            if name == factor or len(levels) < 2 or len(categories) < 2:
+                continue
+            pairs = np.unique(fixed.astype(np.int64) * len(levels) + codes) // len(levels)
+            alone = np.bincount(pairs, minlength=len(categories)) == 1
+            if not alone.any():
+                continue
+            some = [categories[i] for i in np.flatnonzero(alone)]
+            text = f"{listed(some)} of `{factor}` occur{'s' if len(some) == 1 else ''} in one level of `{name}` each"
+            text = f"{text.removesuffix(' each') if len(some) == 1 else text} only: the two effects are one."
+            remedy = f"Their differences rest on the variance of `{name}`: have more of its levels, or join categories."
+            yield Finding(WARNING if alone.all() else NOTE, text, factor, remedy, len(some))
+
+
+def rows_per_fixed_effect(case: Case) -> Iterator[Finding]:
+    """Yield whether there are few rows for each fixed effect."""
+    p = len(case.model.exog_names)
+    ratio = case.model.nobs / max(p, 1)
+    if ratio < ROWS_PER_COLUMN:
+        text = f"There are {plural(case.model.nobs, 'row')} for {plural(p, 'fixed effect')}."
+        yield Finding(NOTE, text, remedy="Leave terms out, those of highest order first.", value=ratio)
+
+
+def missing_rows(case: Case) -> Iterator[Finding]:
+    """Yield how many rows were left out for missing values."""
+    design = case.model.design
+    if design is None:
+        return
+    share = design.n_missing / (case.model.nobs + design.n_missing)
+    if share > MISSING:
+        columns = ", ".join(f"`{name}` {number:,}" for name, number in design.missing.items())
+        text = f"{100 * share:.0f} % of the rows were left out for missing values: {columns}."
+        remedy = "Complete rows stand for all only if values are missing at random; impute, or say so."
+        yield Finding(NOTE, text, ", ".join(design.missing), remedy, share)

@@ -1,0 +1,36 @@
+"""The hostile half of the reliability campaign, a short run of every module."""
+
+import importlib
+
+import pytest
+
+COUNTS = {"formulas": 100, "files": 40, "streams": 20, "interrupts": 10, "processes": 4}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks in a process with threads
+@pytest.mark.parametrize("name", COUNTS)
+def test_nothing_hostile_gets_through(name):
+    outcome = importlib.import_module(f"campaign.{name}").run(COUNTS[name], seed=20)
+    assert outcome.tried == COUNTS[name] and not outcome.failures, outcome.failures[:3]
+
+
+def test_files_that_run_code_are_found(monkeypatch):
+    """The campaign sees the code that a file ran before names with backticks were refused."""
+    from campaign import files, formulas
+
+    from sparselmm import columns, formula, roles
+
+    def quoted(name):
+        return name if name.isidentifier() else f"`{name}`"
+
+    for module in (formula, columns, roles):
+        monkeypatch.setattr(module, "quoted", quoted)
+    monkeypatch.setattr(files, "CHANGES", [files.formulas])
+    monkeypatch.setattr(files, "KINDS", {"model": files.KINDS["model"]})
+    monkeypatch.setattr(files, "EVIL_NAMES", files.EVIL_NAMES[:1])
+    outcome = files.run(25, seed=1)
+    files.CANARY.unlink(missing_ok=True)
+    assert any("code of the file was run" in failure["came"] for failure in outcome.failures)
+    with pytest.raises(AssertionError, match="takes more than"), formulas.limited("x"):
+        while True:
+            pass
