@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def read_arrays(file: BinaryIO, kinds: str = NUMBERS) -> dict[str, np.ndarray]:
         return {member.filename.removesuffix(".npy"): _read_array(archive, member, kinds) for member in members}
 
 
-def _read_array(archive, member, kinds) -> np.ndarray:
+def _read_array(archive: ZipFile, member: ZipInfo, kinds: str) -> np.ndarray:
     """Return an array whose header agrees with its size."""
     with archive.open(member) as opened:
         shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(opened)](opened)

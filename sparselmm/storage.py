@@ -148,7 +148,7 @@ def _check_dense(values, shape, dtype="f8"):
     require((np.abs(values) < LARGEST).all(), "an array holds numbers that are missing or too large")
 
 
-def _check_sizes(XX, Xy, yy, ZX, Zy, diagonal):
+def _check_sizes(XX: np.ndarray, Xy: np.ndarray, yy: float, ZX: np.ndarray, Zy: np.ndarray, diagonal: tuple) -> None:
     """Raise a ValueError for sums of products that are far larger than those of squares allow, as none of rows are."""
     blocks = [block.diagonal() if sp.issparse(block) else np.einsum("lcc->lc", block).ravel() for block in diagonal]
     squares = np.concatenate([np.diag(XX), [yy], *blocks])

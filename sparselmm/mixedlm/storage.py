@@ -78,7 +78,7 @@ def load(results_class, path):
             raise DataError(f"{path} holds no results that can be read ({reason}). Save them again.") from None
 
 
-def _results(results_class, facts, arrays):
+def _results(results_class: type, facts: dict, arrays: dict[str, np.ndarray]) -> object:
     """Return the results of checked facts and arrays."""
     fit = object.__new__(results_class)
     for name in KINDS:
@@ -102,7 +102,7 @@ def _results(results_class, facts, arrays):
     return fit
 
 
-def _check(facts, arrays) -> None:
+def _check(facts: dict, arrays: dict[str, np.ndarray]) -> None:
     """Raise a ValueError unless facts and arrays have the types and sizes of a fit."""
     for name, kind in KINDS.items():
         require(type(facts[name]) is kind, f"{name} is no {kind.__name__}")

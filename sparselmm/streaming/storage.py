@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from zipfile import ZipFile
 
 import numpy as np
@@ -23,6 +26,9 @@ from .pilot import without_levels
 from .plan import Plan, Sums
 from .wholeness import check_rowwise
 from .wire import read, written
+
+if TYPE_CHECKING:
+    from .model import StreamedModel
 
 FORMAT = 1
 CONTRASTS = ("treatment", "sum", "helmert", "poly")
@@ -68,7 +74,7 @@ def save(model, path) -> None:
             sums.cross.save(file)
 
 
-def load(path, context):
+def load(path: str | Path, context: Mapping) -> StreamedModel:
     """Return the model that `save` wrote; see `sparselmm.load_model`."""
     with open(path, "rb") as file:
         try:
@@ -78,7 +84,7 @@ def load(path, context):
             raise DataError(f"{path} holds no model that can be read ({reason}). Save it again.") from None
 
 
-def _model(file, context):
+def _model(file: BinaryIO, context: Mapping) -> StreamedModel:
     """Return the model in a binary file."""
     with opened_archive(file) as archive:
         facts = json.loads(archive.read("model.json"))
