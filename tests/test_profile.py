@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from test_reference import MODELS, load
 
 import sparselmm
-from sparselmm import ConvergenceWarning, LinearMixedModel, RandomTerm
+from sparselmm import ConvergenceWarning, DataWarning, LinearMixedModel, RandomTerm
 from sparselmm.labels import parameter_name
 from sparselmm.profile import curve as curve_module
 from sparselmm.profile import joint as joint_module
