@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..data import read_table
 from ..errors import DataError
 from .grid import ReferenceGrid
 
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import ArrayLike
+
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+
 MISSING = "to_marginaleffects() needs the package marginaleffects, 0.6 or later: pip install marginaleffects."
 
 
-def adapter(fit):
+def adapter(fit: LinearMixedModelResults) -> Any:
     """Return the fit as a model of marginaleffects; an offset is one more column, whose coefficient 1 is certain."""
     grid, model = ReferenceGrid(fit), fit.model
     try:
@@ -28,22 +38,22 @@ def adapter(fit):
 
         df_resid = np.inf  # its tests are normal
 
-        def get_exog(self, newdata):
+        def get_exog(self, newdata: Any) -> np.ndarray:
             """Return the fixed columns of new data, (n, p), and the offset."""
             return _design(model, newdata)
 
-        def get_predict(self, params, newdata):
+        def get_predict(self, params: ArrayLike, newdata: np.ndarray) -> pl.DataFrame:
             """Return the predictions of the rows of a design."""
             estimate = newdata @ np.asarray(params)
             return pl.DataFrame({"rowid": np.arange(estimate.size, dtype=np.int32), "estimate": estimate})
 
-        def get_vcov(self, vcov=True):
+        def get_vcov(self, vcov: bool = True) -> np.ndarray | None:
             """Return the covariance of the coefficients."""
             if not isinstance(vcov, bool):
                 raise ValueError("vcov is True, False or a matrix such as fit.inference('kenward-roger').covariance.")
             return covariance if vcov else None
 
-        def get_autodiff_args(self):
+        def get_autodiff_args(self) -> dict[str, Any]:
             """Say that predictions are linear: differences of differences would lose the errors of slopes."""
             return {"model_type": "linear", "family": None, "link": None}
 
@@ -64,7 +74,7 @@ def adapter(fit):
     return wrapped
 
 
-def _design(model, data):
+def _design(model: LinearMixedModel, data: Any) -> np.ndarray:
     """Return the fixed columns that the model kept, (n, p), and its offset if it has one."""
     spec = model.design.spec
     table = read_table(data, sorted({name for part in (spec.fixed, *spec.offsets) for name in part.variables}))
@@ -77,7 +87,7 @@ def _design(model, data):
     return design
 
 
-def _column(pl, values):
+def _column(pl: ModuleType, values: Any) -> Any:
     """Return a column of the data as polars has it, labels as an Enum in the order of the levels."""
     if getattr(values, "categories", None) is None and values.dtype != object:
         return values

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,9 @@ from .contrasts import matrix, products, row_labels
 from .forms import LinearForms, joint_test
 from .printing import as_html, as_text
 from .transforms import Transformation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 ESTIMATES = ["estimate", "std.error", "df", "statistic", "p.value", "conf.low", "conf.high"]
 
@@ -59,7 +64,7 @@ class MarginalMeans:
     scale: Transformation | None = None
     back: bool = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.forms)
 
     @property
@@ -79,12 +84,12 @@ class MarginalMeans:
         table = self._table(self.level, self.adjust)
         return table if self.kind == "contrasts" else table.drop(columns=["statistic", "p.value"])
 
-    def confint(self, level=None, adjust=None) -> pd.DataFrame:
+    def confint(self, level: float | None = None, adjust: str | None = None) -> pd.DataFrame:
         """Return estimates and intervals; level and adjustment are by default those of the object."""
         table = self._table(self.level if level is None else level, self._method(adjust))
         return table.drop(columns=["statistic", "p.value"])
 
-    def test(self, null=0.0, joint=False, adjust=None) -> pd.DataFrame:
+    def test(self, null: ArrayLike = 0.0, joint: bool = False, adjust: str | None = None) -> pd.DataFrame:
         """Return t tests of every row, or an F test of all rows of a family.
 
         Parameters
@@ -106,7 +111,14 @@ class MarginalMeans:
 
     @single_threaded
     def contrasts(
-        self, method="pairwise", adjust=None, *, by=..., ref=0, reverse=False, interaction=None
+        self,
+        method: Any = "pairwise",
+        adjust: str | None = None,
+        *,
+        by: Any = ...,
+        ref: int | str | Sequence[int | str] = 0,
+        reverse: bool = False,
+        interaction: str | Sequence[str] | None = None,
     ) -> MarginalMeans:
         """Return contrasts among the rows of every family.
 
@@ -190,7 +202,7 @@ class MarginalMeans:
         return replace(self, back=True)
 
     @single_threaded
-    def _table(self, level, adjust, null=0.0):
+    def _table(self, level: float, adjust: str, null: float | np.ndarray = 0.0) -> pd.DataFrame:
         """Return keys and all columns of ESTIMATES."""
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} is not between 0 and 1; level=0.95 gives 95 % intervals.")
@@ -219,37 +231,37 @@ class MarginalMeans:
                 table[name] = self.scale.inverse(table[name])
         return pd.concat([self._shown_keys(), table], axis=1)
 
-    def _shown_keys(self):
+    def _shown_keys(self) -> pd.DataFrame:
         """Return the keys, differences written as ratios where that is what they are."""
         if not (self.back and self.kind == "contrasts" and "contrast" in self.keys):
             return self.keys
         return self.keys.assign(contrast=[str(text).replace(" - ", " / ") for text in self.keys["contrast"]])
 
-    def _method(self, adjust):
+    def _method(self, adjust: str | None) -> str:
         """Return the name of an adjustment, by default that of the object."""
         return self.adjust if adjust is None else multiplicity.method_name(adjust)
 
-    def _suited(self, adjust):
+    def _suited(self, adjust: str) -> str:
         """Return Šidák's adjustment instead of Tukey's if the rows are not all pairs of a set of means."""
         return "sidak" if adjust == "tukey" and not self.n_means else adjust
 
-    def _families(self):
+    def _families(self) -> list[np.ndarray]:
         """Return the positions of the rows of every family."""
         if not self.by:
             return [np.arange(len(self))]
         numbers = self.keys.groupby(list(self.by), sort=False, observed=True).ngroup().to_numpy()
         return [np.flatnonzero(numbers == i) for i in range(numbers.max() + 1)]
 
-    def _group(self, rows):
+    def _group(self, rows: np.ndarray) -> dict[str, Any]:
         """Return the values of `by` that the rows share."""
         return {name: self.keys[name].iloc[rows[0]] for name in self.by}
 
-    def _family(self, rows):
+    def _family(self, rows: np.ndarray) -> multiplicity.Family:
         """Return the Family of some rows."""
         L = self.forms.L[rows][self.forms.estimable[rows]]
         return multiplicity.Family(rows.size, self.n_means, L @ self.inference.covariance @ L.T)
 
-    def _by(self, by):
+    def _by(self, by: str | Sequence[str] | None) -> MarginalMeans:
         """Return the same rows in other families."""
         by = [] if by is None else [by] if isinstance(by, str) else list(by)
         for name in by:
@@ -257,7 +269,7 @@ class MarginalMeans:
                 raise ValueError(f"by names {name!r}; the rows are told apart by {', '.join(self.keys)}.")
         return replace(self, by=tuple(by))
 
-    def _notes(self):
+    def _notes(self) -> list[str]:
         """Return the sentences below the table."""
         notes = [*self.facts]
         if self.back:
@@ -287,6 +299,6 @@ class MarginalMeans:
         return as_html(self.frame, self.by, self._notes())
 
 
-def _like(keys, other):
+def _like(keys: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return keys with the types of the columns they share with others."""
     return keys.astype({name: other[name].dtype for name in keys if name in other and name != "contrast"})

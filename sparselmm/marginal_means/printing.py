@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from html import escape
 from math import floor, isfinite, log10
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMBERS = ("estimate", "std.error", "conf.low", "conf.high")
 DIGITS = 4  # significant digits of the smallest standard error; all estimates have as many decimals
 
 
-def as_text(frame, by, notes) -> str:
+def as_text(frame: pd.DataFrame, by: Sequence[str], notes: Sequence[str]) -> str:
     """Return the table of each family under its title, and the notes."""
     parts = []
     for title, table in _families(formatted(frame), by):
@@ -26,7 +31,7 @@ def as_text(frame, by, notes) -> str:
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def as_html(frame, by, notes) -> str:
+def as_html(frame: pd.DataFrame, by: Sequence[str], notes: Sequence[str]) -> str:
     """Return the same as HTML."""
     tables = [
         (f"<p><b>{escape(title)}</b></p>" if title else "") + table.to_html(index=False, border=0)
@@ -35,7 +40,7 @@ def as_html(frame, by, notes) -> str:
     return "\n".join([*tables, *(f"<p>{escape(note)}</p>" for note in notes)])
 
 
-def formatted(frame):
+def formatted(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table as texts."""
     errors = frame["std.error"].to_numpy(dtype=float)
     errors = errors[np.isfinite(errors) & (errors > 0)]
@@ -56,7 +61,7 @@ def formatted(frame):
     return type(frame)(columns)
 
 
-def _families(table, by):
+def _families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the title and the table of every family."""
     by = list(by)
     if not by:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .penalized import unpack_roots
 from .warning import warn_convergence
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 METHODS = {
     "bfgs": "BFGS",
@@ -69,19 +74,19 @@ class PackedObjective:
     scale: np.ndarray
     free: np.ndarray
 
-    def packed(self, x) -> np.ndarray:
+    def packed(self, x: np.ndarray) -> np.ndarray:
         """Return the packed vector of scaled free parameters."""
         packed = self.start.copy()
         packed[self.free] += self.scale[self.free] * x
         return packed
 
-    def parts(self, x):
+    def parts(self, x: np.ndarray) -> tuple[np.ndarray | None, list[np.ndarray] | None]:
         """Return β (None if it is profiled out) and the λ_k."""
         packed = self.packed(x)
         beta = packed[: self.k_fe] if self.k_fe else None
         return beta, unpack_roots(packed[self.k_fe :], self.penalized.k_re, self.use_sqrt)
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the objective and its gradient."""
         beta, factors = self.parts(x)
         penalized, n = self.penalized, self.penalized.likelihood.cross.nobs
@@ -95,7 +100,7 @@ class PackedObjective:
         return -value / n, -(score * self.scale)[self.free] / n
 
 
-def climb(objective, methods, options) -> Outcome:
+def climb(objective: PackedObjective, methods: Sequence[str], options: Mapping[str, Any]) -> Outcome:
     """Return the maximum that the first converging method of a list reaches; each starts where the last one ended."""
     x, history = np.zeros(int(objective.free.sum())), []
     for number, name in enumerate(methods):
@@ -124,7 +129,9 @@ def climb(objective, methods, options) -> Outcome:
     return Outcome(factors, beta, converged, message, history)
 
 
-def _run(objective, x, method, options):
+def _run(
+    objective: PackedObjective, x: np.ndarray, method: str, options: Mapping[str, Any]
+) -> tuple[OptimizeResult, list[np.ndarray]]:
     """Return scipy's result of one method and the vectors it passed."""
     from scipy import optimize
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .params import lower_root
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .base import GroupedModel
+    from .params import MixedLMParams
 
 
 class Distribution:
     """Distribution of the response of a model; see `MixedLM.get_distribution`."""
 
-    def __init__(self, model, params, scale, exog):
+    def __init__(self, model: GroupedModel, params: MixedLMParams, scale: float, exog: ArrayLike | None) -> None:
         self.model, self.scale = model, scale
         self.exog = model.exog if exog is None else np.asarray(exog)
         self.fe_params, self.cov_re, self.vcomp = params.fe_params, scale * params.cov_re, scale * params.vcomp
 
-    def rvs(self, n=None, rng=None, random_state=None) -> np.ndarray:
+    def rvs(self, n: int | None = None, rng: Any = None, random_state: Any = None) -> np.ndarray:
         """Return a simulated response, (n,).
 
         Parameters
@@ -36,6 +44,6 @@ class Distribution:
         return y + np.sqrt(self.scale) * rng.normal(size=y.size)
 
 
-def generator(rng):
+def generator(rng: Any) -> np.random.Generator | np.random.RandomState:
     """Return a source of random numbers, itself or from a seed."""
     return rng if isinstance(rng, (np.random.Generator, np.random.RandomState)) else np.random.default_rng(rng)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from ..model import LinearMixedModel
 from ..terms import RandomTerm
 
+if TYPE_CHECKING:
+    from .base import GroupedModel
+    from .params import MixedLMParams
 
-def equivalent(model, free=None) -> tuple[str, LinearMixedModel]:
+
+def equivalent(model: GroupedModel, free: MixedLMParams | None = None) -> tuple[str, LinearMixedModel]:
     """Return the lme4 formula of a `MixedLM` and the same model; a mask may make its first term diagonal."""
     group, bars, terms = model._group_name, [], []
     if model.k_re:
@@ -32,7 +39,7 @@ def equivalent(model, free=None) -> tuple[str, LinearMixedModel]:
     return " + ".join([fixed, *bars]), lmm
 
 
-def _fixed_side(names):
+def _fixed_side(names: Sequence[str]) -> str:
     """Return the right side of a formula with the given columns."""
     others = [name for name in names if name not in ("Intercept", "const")]
     return " + ".join(["1" if len(others) < len(names) else "0", *others])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,20 @@ from .design import matrix_component
 from .likelihood import factors_of
 from .params import MixedLMParams
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..columns import Columns
+    from .base import GroupedModel
+    from .model import MixedLM
+    from .results import MixedLMResults
+
 FORMAT = 1
 NUMBERS = ("scale", "llf", "converged", "message", "reml", "nobs", "df_resid", "use_sqrt")
 SIZES = ("k_fe", "k_re", "k_re2", "k_vc")
 
 
-def save(fit, path, remove_data) -> None:
+def save(fit: MixedLMResults, path: str | Path, remove_data: bool) -> None:
     """Write a fit, and the data of its model unless `remove_data`; see `MixedLMResults.save`."""
     model = fit.model
     facts = {name: getattr(fit, name) for name in (*NUMBERS, *SIZES)}
@@ -39,7 +49,7 @@ def save(fit, path, remove_data) -> None:
         np.savez(file, facts=np.array(text), **arrays, **({} if remove_data else _data(model)))
 
 
-def _data(model):
+def _data(model: GroupedModel) -> dict[str, np.ndarray]:
     """Return the arrays of a model, by the names that they have in a file."""
     arrays = {"endog": model.endog, "exog": model.exog, "groups": _plain(model.groups)}
     if model.exog_re is not None:
@@ -54,12 +64,12 @@ def _data(model):
     return arrays
 
 
-def _plain(labels):
+def _plain(labels: np.ndarray) -> np.ndarray:
     """Return labels as an array that needs no pickle: objects as strings."""
     return labels.astype(str) if labels.dtype.kind == "O" else labels
 
 
-def load(results_class, path):
+def load(results_class: type[MixedLMResults], path: str | Path) -> MixedLMResults:
     """Return the results that `save` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         arrays = dict(stored)
@@ -88,7 +98,7 @@ def load(results_class, path):
     return fit
 
 
-def _model(arrays, names, exog_names, use_sqrt):
+def _model(arrays: Mapping[str, np.ndarray], names: Sequence[str], exog_names: list[str], use_sqrt: bool) -> MixedLM:
     """Return the model of the arrays in a file."""
     from .model import MixedLM
 
@@ -107,17 +117,25 @@ def _model(arrays, names, exog_names, use_sqrt):
 class RemovedModel:
     """What remains of a model without its data: names, and the fixed part of predictions from design matrices."""
 
-    def __init__(self, data, endog_names, exog_names, formula, index, columns=None):
+    def __init__(
+        self,
+        data: SimpleNamespace,
+        endog_names: str,
+        exog_names: list[str],
+        formula: str | None,
+        index: pd.Index | None,
+        columns: Columns | None = None,
+    ) -> None:
         self.data, self.endog_names, self.exog_names = data, endog_names, exog_names
         self.formula, self._index, self._columns = formula, index, columns
 
-    def _predict(self, beta, exog, transform):
+    def _predict(self, beta: np.ndarray, exog: Any, transform: bool) -> np.ndarray | pd.Series:
         """Return Xβ of new data, through the formula if it is known."""
         if exog is None:
             raise AttributeError("The data of the fit were removed: give exog.")
         return predicted(self._columns if transform else None, beta, exog)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(f"{name!r} needs the data of the fit, which were removed.")

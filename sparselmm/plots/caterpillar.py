@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, color, height_for, ink, name_rows, zero_line
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
+    from ..results import LinearMixedModelResults
+
+
+def caterpillar_data(
+    fit: LinearMixedModelResults, term: str | None = None, column: str | None = None, level: float = 0.95
+) -> pd.DataFrame:
     """Return the random effects of one column of a term with conditional intervals, sorted.
 
     Parameters
@@ -37,7 +45,13 @@ def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
     return table.sort_values("mode", kind="stable")
 
 
-def caterpillar(fit, term=None, column=None, ax=None, level=0.95):
+def caterpillar(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    column: str | None = None,
+    ax: Axes | None = None,
+    level: float = 0.95,
+) -> Axes:
     """Draw the random effects of one column of a term, sorted, with conditional intervals.
 
     Levels whose interval covers zero are grey. With many levels the axis counts them instead of naming them.

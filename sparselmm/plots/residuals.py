@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, color, height_for, ink, name_rows, panel_for, points, smooth, zero_line
 from .quantiles import qq, qq_data
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
+
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def residuals_data(fit) -> pd.DataFrame:
+def residuals_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return fitted values and Pearson residuals, (n, 2): columns fitted and resid.
 
     A Pearson residual is the residual times √weight, in the units of the response.
@@ -25,7 +34,7 @@ def residuals_data(fit) -> pd.DataFrame:
     return pd.DataFrame({"fitted": fit.fittedvalues, "resid": resid})
 
 
-def residuals(fit, ax=None):
+def residuals(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
     """Draw Pearson residuals against fitted values, with a smooth; see `residuals_data`.
 
     Parameters
@@ -45,7 +54,7 @@ def residuals(fit, ax=None):
     return ax
 
 
-def scale_location_data(fit) -> pd.DataFrame:
+def scale_location_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return fitted values and √|standardised residual|, (n, 2): columns fitted and spread.
 
     Parameters
@@ -56,7 +65,7 @@ def scale_location_data(fit) -> pd.DataFrame:
     return pd.DataFrame({"fitted": table["fitted"], "spread": np.sqrt(np.abs(table["resid"]) / fit.sigma)})
 
 
-def scale_location(fit, ax=None):
+def scale_location(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
     """Draw √|standardised residual| against fitted values, with a smooth: level where the variance is constant.
 
     Parameters
@@ -75,7 +84,7 @@ def scale_location(fit, ax=None):
     return ax
 
 
-def residuals_by_group_data(fit, term=None) -> pd.DataFrame:
+def residuals_by_group_data(fit: LinearMixedModelResults, term: str | None = None) -> pd.DataFrame:
     """Return the quartiles of the Pearson residuals of every level, sorted by the median.
 
     Parameters
@@ -104,7 +113,7 @@ def residuals_by_group_data(fit, term=None) -> pd.DataFrame:
     return table.sort_values("median", kind="stable")
 
 
-def residuals_by_group(fit, term=None, ax=None):
+def residuals_by_group(fit: LinearMixedModelResults, term: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the Pearson residuals of every level, sorted: median, quartiles (thick) and range (thin).
 
     Parameters
@@ -131,7 +140,7 @@ def residuals_by_group(fit, term=None, ax=None):
     return ax
 
 
-def residual_panel_data(fit, term=None) -> pd.DataFrame:
+def residual_panel_data(fit: LinearMixedModelResults, term: str | None = None) -> pd.DataFrame:
     """Return what `residual_panel` draws, a row for each of the data.
 
     Parameters
@@ -156,7 +165,7 @@ def residual_panel_data(fit, term=None) -> pd.DataFrame:
     return table.assign(standardized=standardized, normal=normal, group=group)
 
 
-def residual_panel(fit, term=None, axes=None):
+def residual_panel(fit: LinearMixedModelResults, term: str | None = None, axes: ArrayLike | None = None) -> np.ndarray:
     """Draw the residuals in four views: against fitted values, normal quantiles, spread, and by level.
 
     Parameters
@@ -180,26 +189,26 @@ def residual_panel(fit, term=None, axes=None):
     return axes
 
 
-def _scatter(ax, fit, x, y):
+def _scatter(ax: Axes, fit: LinearMixedModelResults, x: pd.Series, y: pd.Series) -> None:
     """Draw points and their smooth against fitted values."""
     points(ax, x, y)
     ax.plot(*smooth(x.to_numpy(), y.to_numpy()), color=color(1), linewidth=1.8, zorder=3)
     ax.set_xlabel(f"Fitted {fit.model.endog_name}")
 
 
-def _residual_of(fit):
+def _residual_of(fit: LinearMixedModelResults) -> str:
     """Return the label of Pearson residuals."""
     return f"Residual of {fit.model.endog_name}" + ("" if fit.model.weights is None else " × √weight")
 
 
-def _first_grouping(fit, term):
+def _first_grouping(fit: LinearMixedModelResults, term: str | None) -> RandomTerm | None:
     """Return the term of that name, or the first that groups the rows, or None."""
     if term is not None:
         return _grouping(fit, term)
     return next((part for part in fit.model.terms if part.matrix is None), None)
 
 
-def _grouping(fit, term):
+def _grouping(fit: LinearMixedModelResults, term: str | None) -> RandomTerm:
     """Return a random-effects term that groups the rows."""
     terms = {part.name: part for part in fit.model.terms if part.matrix is None}
     if not terms:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ class Facts:
             crowded,
         )
 
-    def _merged(self, what, keys, none) -> dict:
+    def _merged(self, what: str, keys: tuple[str, ...] | None, none: Any) -> dict:
         """Return counts or examples by fewer keys."""
         held = getattr(self, what)
         if keys == self.keys or self.keys is None:
@@ -121,7 +122,7 @@ class Facts:
             merged[cell] = merged.get(cell, none) + value
         return merged
 
-    def of_rows(self, table: Table, n_columns: int, categorical, **arrays) -> Facts:
+    def of_rows(self, table: Table, n_columns: int, categorical: Collection[str], **arrays: np.ndarray | None) -> Facts:
         """Return the facts with those of complete rows: predictors of `n_columns` fixed effects, and `arrays`.
 
         `categorical` names the predictors that are counted though they are numbers of many values.
@@ -155,17 +156,17 @@ def no_complete_row(rows: int, missing: Mapping[str, int]) -> DataError:
     return DataError(f"{problem} Check the source and the columns of the formula.")
 
 
-def _sum(ours, theirs) -> dict:
+def _sum(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict:
     """Return the sums of what is kept by name."""
     return {**ours, **{name: ours[name] + more if name in ours else more for name, more in theirs.items()}}
 
 
-def _both(ours, theirs):
+def _both(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys that both have."""
     return tuple(key for key in ours if key in theirs)
 
 
-def _few(values):
+def _few(values: np.ndarray) -> tuple[float, ...] | None:
     """Return the sorted different values if there are at most FEW, else None."""
     if np.unique(values[:PEEK]).size > FEW:
         return None
@@ -173,7 +174,7 @@ def _few(values):
     return None if different.size > FEW else tuple(different.astype(float).tolist())
 
 
-def _added(ours, theirs, limit=None) -> dict:
+def _added(ours: Mapping[tuple, Any], theirs: Mapping[tuple, Any], limit: int | None = None) -> dict:
     """Return counts, or lists up to a limit, added by cell."""
     added = dict(ours)
     for cell, value in theirs.items():
@@ -182,7 +183,7 @@ def _added(ours, theirs, limit=None) -> dict:
     return added
 
 
-def _cells(columns, n) -> tuple[np.ndarray, list[tuple]]:
+def _cells(columns: Mapping[str, Any], n: int) -> tuple[np.ndarray, list[tuple]]:
     """Return the number of the combination of the values of columns in each row, (n,), and the combinations.
 
     It stops where there are more than MOST_CELLS.
@@ -199,7 +200,7 @@ def _cells(columns, n) -> tuple[np.ndarray, list[tuple]]:
     return codes, labels
 
 
-def _first_rows(codes, counts, limit):
+def _first_rows(codes: np.ndarray, counts: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first rows of every cell, at most `limit` each, and the cells they are in."""
     if counts.size == 1:
         rows = np.arange(min(limit, codes.size))
@@ -211,7 +212,7 @@ def _first_rows(codes, counts, limit):
     return rows, codes[rows]
 
 
-def _plain(label):
+def _plain(label: Any) -> Any:
     """Return a label as an object of Python, numbers as float, times as Timestamp."""
     if isinstance(label, np.datetime64):
         return pd.Timestamp(label)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..crossproducts import CrossProducts
 from ..errors import DataError
 from ..frame import OFFSET, WEIGHTS, DesignSpec
@@ -10,8 +12,11 @@ from .facts import Facts
 from .pilot import representatives, widened, without_levels
 from .plan import Plan, Sums
 
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
 
-def plan_and_sums(model) -> tuple[Plan, Sums]:
+
+def plan_and_sums(model: LinearMixedModel) -> tuple[Plan, Sums]:
     """Return the Plan of a model from a formula and the Sums of its rows."""
     design = model.design
     if design is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,18 @@ from .prefetch import prefetched
 from .sources import CHUNK_ROWS, open_source
 from .spool import rereadable
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..crossproducts import CrossProducts
+    from ..data import Table
+    from .facts import Facts
+    from .sources import Source
+
 
 def stream_model(
     formula: str,
-    data,
+    data: Any,
     *,
     weights: str | None = None,
     offset: str | None = None,
@@ -74,14 +83,14 @@ def stream_model(
 
 
 @single_threaded
-def read(plan: Plan, source, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
+def read(plan: Plan, source: Source, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
     """Return the sums of all rows of a source, read once."""
     with Progress(progress) as shown:
         shown.rows(source.rows)
         if hasattr(source, "sums"):  # where the rows are
             return source.sums(plan, shown)
 
-        def parts():
+        def parts() -> Iterator[Sums]:
             start = 0
             for frame in prefetched(source.chunks(plan.columns, chunk_rows)):
                 part = plan.sums(frame, start)
@@ -103,7 +112,7 @@ class StreamedTerm(TermSizes):
 
     matrix = None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
             raise no_rows()
         raise AttributeError(name)
@@ -125,7 +134,7 @@ class StreamedModel(LinearMixedModel):
     index = None
     keeps_rows = False
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise TypeError("A StreamedModel is made by lmer(formula, source) or LinearMixedModel.from_formula.")
 
     @classmethod
@@ -159,7 +168,7 @@ class StreamedModel(LinearMixedModel):
         _check_residual(self, facts)
         return self
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the model to a file, from which `sparselmm.load_model` reads it.
 
         The file holds sums over the rows, labels of levels and categories, and a thousand rows; no code, no pickle.
@@ -179,16 +188,16 @@ class StreamedModel(LinearMixedModel):
         return self.cross.nobs
 
     @property
-    def weights(self):
+    def weights(self) -> Margin | None:
         """None without weights, else what is known of them (`Margin`)."""
         return self._margin("weights")
 
     @property
-    def offset(self):
+    def offset(self) -> Margin | None:
         """None without an offset, else what is known of it (`Margin`)."""
         return self._margin("offset")
 
-    def _margin(self, name):
+    def _margin(self, name: str) -> Margin | None:
         """Return what is known of an array of the rows, None if there is none."""
         numbers = self.sums.facts.arrays.get(name)
         return None if numbers is None else Margin(name, numbers)
@@ -202,7 +211,7 @@ class StreamedModel(LinearMixedModel):
         A = np.linalg.solve(pilot, np.eye(len(pilot))[:, self.kept] @ self.cross.basis)
         return A.T @ self.sums.facts.gram @ A
 
-    def fixed_rows(self):
+    def fixed_rows(self) -> tuple[Table, np.ndarray, np.ndarray]:
         """Return rows of predictors (r), X in the pilot basis of `cross` (r, p), and a left inverse of it (p, r)."""
         if self.sums.facts.crowded:
             raise no_rows("Telling the terms of fixed effects with so many combinations of categories apart")
@@ -220,7 +229,7 @@ class StreamedModel(LinearMixedModel):
     endog = exog = Z = NotKept()
 
 
-def _check_levels(cross, facts):
+def _check_levels(cross: CrossProducts, facts: Facts) -> None:
     """Raise a DataError for a grouping factor whose variance cannot be estimated."""
     weights = facts.arrays.get("weights")
     equal_weights = weights is None or weights.low == weights.high
@@ -228,7 +237,7 @@ def _check_levels(cross, facts):
         check_term(shape.name, shape.n_levels, shape.n_effects, cross.nobs, equal_weights)
 
 
-def _check_residual(model, facts):
+def _check_residual(model: StreamedModel, facts: Facts) -> None:
     """Raise a DataError if there is no residual variance to estimate."""
     check_rows(model.nobs, len(model.exog_names))
     response, weights = facts.arrays["response"], facts.arrays.get("weights")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,12 @@ from .plan import Plan
 from .sources import CHUNK_ROWS
 from .wholeness import categories_of, check_rowwise, factors_of
 
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor
+
+    from ..roles import Roles
+    from .sources import Source
+
 PILOT_ROWS = 10_000
 SAMPLE_ROWS = 1_000
 MOST_CATEGORIES = 20_000  # of a fixed effect, whose columns are dense
@@ -27,7 +34,7 @@ MOST_CATEGORIES = 20_000  # of a fixed effect, whose columns are dense
 
 def make_plan(
     formula: str,
-    source,
+    source: Source,
     *,
     weights: str | None = None,
     offset: str | None = None,
@@ -67,12 +74,12 @@ def make_plan(
     return Plan(roles, spec, representatives(spec, sample), basis, center, missing)
 
 
-def without_levels(random) -> tuple[tuple[Columns, Grouping], ...]:
+def without_levels(random: Iterable[tuple[Columns, Grouping]]) -> tuple[tuple[Columns, Grouping], ...]:
     """Return what builds random terms, their groupings knowing no levels yet."""
     return tuple((columns, Grouping(grouping.factor, grouping.levels[:0])) for columns, grouping in random)
 
 
-def _head(source, roles) -> Table:
+def _head(source: Source, roles: Roles) -> Table:
     """Return the first complete rows of a source."""
     found, rows, missing = [], 0, Counter()
     chunks = getattr(source, "head", source.chunks)(roles.names, PILOT_ROWS)
@@ -91,7 +98,7 @@ def _head(source, roles) -> Table:
     return stacked(found).part(roles.names, slice(0, PILOT_ROWS))
 
 
-def _categories(factor, roles, head, source) -> Table | None:
+def _categories(factor: Factor, roles: Roles, head: Table, source: Source) -> Table | None:
     """Return the columns that a categorical factor uses in rows with all its categories; None if it is numeric."""
     known = categories_of(factor, roles, head)
     if known is None:
@@ -118,7 +125,7 @@ def _categories(factor, roles, head, source) -> Table | None:
     return stacked([table for table in found if len(table)])
 
 
-def _with_categories(head: Table, found) -> Table:
+def _with_categories(head: Table, found: Sequence[Table]) -> Table:
     """Return rows followed by others that hold all categories, in whose order these stand."""
     first = [
         Table(
@@ -133,7 +140,7 @@ def _with_categories(head: Table, found) -> Table:
     return Table(columns, {}, pd.RangeIndex(len(whole)))
 
 
-def _basis(roles, spec, head, exog):
+def _basis(roles: Roles, spec: DesignSpec, head: Table, exog: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the basis T (p, p) and the center (p,) of the least-squares fit to some rows."""
     weighing, offset = roles.weights_on(head), total(spec.offsets, head)
     weights = None if weighing is None else positive(weighing, head)
@@ -143,7 +150,7 @@ def _basis(roles, spec, head, exog):
     return widened(kept, T, Q.T @ (y if offset is None else y - offset), exog)
 
 
-def widened(kept, T, center, exog):
+def widened(kept: np.ndarray, T: np.ndarray, center: np.ndarray, exog: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a basis and center of the kept columns for all columns, the others scaled only."""
     size = np.sqrt(np.mean(exog**2, axis=0))
     basis, wide = np.diag(1.0 / np.where(size > 0, size, 1.0)), np.zeros(exog.shape[1])

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-def update(fit, new_rows, *, progress=False, chunk_rows=None, **options):
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..results import LinearMixedModelResults
+    from .model import StreamedModel
+
+
+def update(
+    fit: LinearMixedModelResults,
+    new_rows: Any,
+    *,
+    progress: bool = False,
+    chunk_rows: int | None = None,
+    **options: Any,
+) -> LinearMixedModelResults:
     """Fit the rows of a fit and further ones together, from the former optimum.
 
     The former rows are not needed: the cross-products of the new ones are added to theirs. Grouping factors may have
@@ -57,7 +73,7 @@ def update(fit, new_rows, *, progress=False, chunk_rows=None, **options):
     return model.fit(**options)
 
 
-def load_model(path, context=None):
+def load_model(path: str | Path, context: Mapping[str, Any] | None = None) -> StreamedModel:
     """Return the model that `StreamedModel.save` wrote.
 
     Parameters

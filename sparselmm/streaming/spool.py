@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import narwhals as nw
 
 from ..data import Table, read_table
 from .sources import CHUNK_ROWS, Once, distinct_of, pieces
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow
+
+    from .sources import Frame, Source
 
 
 class rereadable:  # noqa: N801
@@ -17,14 +25,14 @@ class rereadable:  # noqa: N801
     in a temporary folder, from which it is read then.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __enter__(self):
+    def __enter__(self) -> Source:
         self.folder = TemporaryDirectory(prefix="sparselmm-") if self.source.once else None
         return Spool(self.source, self.folder.name) if self.folder else self.source
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.folder:
             self.folder.cleanup()
 
@@ -34,15 +42,15 @@ class Spool:
 
     once, rows = False, None
 
-    def __init__(self, source: Once, folder: str):
+    def __init__(self, source: Once, folder: str) -> None:
         self.source, self.folder, self.columns = source, folder, source.columns
         self.files = None
 
-    def head(self, columns, size):
+    def head(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the first frames without taking them."""
         return self.source.head(columns, size) if self.files is None else self.chunks(columns, size)
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, cut to at most `size` rows."""
         if self.files is None:
             yield from self.source.chunks(columns, size)
@@ -52,17 +60,17 @@ class Spool:
         for path in self.files:
             yield from pieces(pyarrow.feather.read_table(path, columns=list(columns)), columns, size)
 
-    def again(self, columns, size):
+    def again(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, which can then be read again: the first time, all rows are read and written."""
         if self.files is None:
             self._write(columns)
         return self.chunks(columns, size)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
         """Return the different combinations of columns in complete rows."""
         return distinct_of(self.again(among, CHUNK_ROWS), columns, among)
 
-    def _write(self, columns):
+    def _write(self, columns: Sequence[str]) -> None:
         """Write the rows to a file for each frame."""
         import pyarrow.feather
 
@@ -74,7 +82,7 @@ class Spool:
         self.files = files
 
 
-def as_arrow(frame, columns):
+def as_arrow(frame: Frame, columns: Sequence[str]) -> pyarrow.Table:
     """Return columns of any data frame as an Arrow table."""
     import pyarrow as pa
 
