@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
     from ..terms import RandomTerm
-    from .goodness import Measures
+
+    Measures = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 class VarianceShares:

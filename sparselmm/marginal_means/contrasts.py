@@ -13,6 +13,7 @@ import pandas as pd
 
 MOST_POWERS = 6
 POLYNOMIALS = ("linear", "quadratic", "cubic", "quartic", "degree 5", "degree 6")
+Weights = tuple[np.ndarray, list[str]]  # K (c, k) and the labels of its rows
 OPERATORS = re.compile(r"[-+/*]")
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pandas as pd
 
 from ..caller import caller_variables, warn
-from ..crossproducts import CrossProducts, full_rank_basis, rounding
+from ..crossproducts import CrossProducts, rounding
 from ..errors import DataError
+from ..rank import full_rank_basis
 from ..terms import RandomTerm
 from ..threads import single_threaded
 from .design import Grouping, VCSpec, components_of, spec_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..columns import Columns
     from .design import Component
+    from .penalized import CovariancePenalty, Penalty
 
 ALLOWED = ("missing_idx", "model_spec", "formula")
 MISSING = ("none", "drop", "raise")
@@ -32,6 +34,19 @@ MISSING = ("none", "drop", "raise")
 
 class GroupedModel:
     """The data of a model with disjoint groups; see `MixedLM`."""
+
+    endog: np.ndarray
+    exog: np.ndarray
+    exog_re: np.ndarray | None
+    exog_names: list[str]
+    endog_names: str
+    fe_pen: Penalty | None
+    cov_pen: CovariancePenalty | None
+    formula: str | None
+    data: SimpleNamespace
+    _columns: Columns | None
+    _index: pd.Index | None
+    _current: CovarianceLikelihood | None
 
     def __init__(
         self,
@@ -229,12 +244,12 @@ class GroupedModel:
         return vars(self) | {"_current": None}
 
     @cached_property
-    def group_labels(self) -> list:
+    def group_labels(self) -> list[Any]:
         """Labels of the groups, sorted."""
         return self._grouping.levels.tolist()
 
     @cached_property
-    def row_indices(self) -> dict:
+    def row_indices(self) -> dict[Any, np.ndarray]:
         """Positions of the rows of every group."""
         return dict(zip(self.group_labels, self._grouping.rows, strict=True))
 
@@ -261,7 +276,13 @@ class GroupedModel:
     @cached_property
     def exog_re2_li(self) -> list[np.ndarray] | None:
         """Cross-products of the random-effects columns by group."""
-        return None if self.exog_re is None else [block.T @ block for block in self.exog_re_li]
+        return None if self.exog_re_li is None else [block.T @ block for block in self.exog_re_li]
+
+    @overload
+    def group_list(self, array: np.ndarray) -> list[np.ndarray]: ...
+
+    @overload
+    def group_list(self, array: None) -> None: ...
 
     def group_list(self, array: np.ndarray | None) -> list[np.ndarray] | None:
         """Return an array (n, ...) split by group, None for None."""

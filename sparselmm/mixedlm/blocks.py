@@ -154,8 +154,8 @@ def _differences(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) ->
         step = STEP * np.sqrt(max(Psi[i, i], sizes[k][i]) * max(Psi[j, j], sizes[k][j]))
         change = np.zeros_like(Psi)
         change[i, j] = change[j, i] = step
-        roots = [lower_root(Psi + change), lower_root(Psi - change)]
-        if any(root is None for root in roots):
+        roots = [root for root in map(lower_root, (Psi + change, Psi - change)) if root is not None]
+        if len(roots) < 2:
             columns.append(np.full(len(likelihood.entries), np.nan))
             continue
         ahead, behind = (_marginal_sums(likelihood, [*factors[:k], root, *factors[k + 1 :]]) for root in roots)

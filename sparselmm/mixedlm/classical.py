@@ -14,6 +14,8 @@ from .warning import warn_convergence
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
+    from .penalized import PenalizedLikelihood
+
 METHODS = {
     "bfgs": "BFGS",
     "lbfgs": "L-BFGS-B",
@@ -45,11 +47,11 @@ class Outcome:
         Fixed effects, None for the best ones.
     """
 
-    factors: list
+    factors: list[np.ndarray]
     beta: np.ndarray | None
     converged: bool
     message: str
-    history: list = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ class PackedObjective:
     free : ndarray of bool
     """
 
-    penalized: object
+    penalized: PenalizedLikelihood
     use_sqrt: bool
     k_fe: int
     start: np.ndarray
@@ -91,6 +93,8 @@ class PackedObjective:
         beta, factors = self.parts(x)
         penalized, n = self.penalized, self.penalized.likelihood.cross.nobs
         point = penalized.point(factors, beta)
+        if factors is None or point is None:
+            return np.inf, np.zeros_like(x)
         value = penalized.value(point, factors, beta)
         if not np.isfinite(value):
             return np.inf, np.zeros_like(x)
@@ -125,6 +129,8 @@ def climb(objective: PackedObjective, methods: Sequence[str], options: Mapping[s
         if number + 1 < len(methods):
             warn_convergence(f"Retrying MixedLM optimization with {methods[number + 1]}")
     beta, factors = objective.parts(x)
+    if factors is None:
+        raise ValueError("There is no likelihood at the start values: a covariance is not positive semidefinite.")
     message = f"Gradient optimization failed, |grad| = {slope:f}" if not converged else "Converged."
     return Outcome(factors, beta, converged, message, history)
 

@@ -94,7 +94,7 @@ def t_result(effect: np.ndarray, null: np.ndarray, sd: np.ndarray, use_t: bool, 
     return Classical(effect=effect, statistic=statistic, sd=sd, df_denom=df_resid, distribution="norm")
 
 
-def wald_result(statistic: ArrayLike, rank: int, use_f: bool | None, df_resid: float) -> Any:
+def wald_result(statistic: float | np.ndarray, rank: int, use_f: bool | None, df_resid: float) -> Any:
     """Return the results of a joint test whose chi-squared statistic has `rank` degrees of freedom."""
     try:
         from statsmodels.stats.contrast import ContrastResults as Classical

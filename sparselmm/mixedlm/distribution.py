@@ -37,7 +37,10 @@ class Distribution:
         y = self.exog @ self.fe_params
         terms = list(model._terms)
         if model.k_re:
-            effects = rng.normal(size=(model.n_groups, model.k_re)) @ lower_root(self.cov_re).T
+            root = lower_root(self.cov_re)
+            if root is None:
+                raise ValueError("The covariance of the random effects is not positive semidefinite. Correct it.")
+            effects = rng.normal(size=(model.n_groups, model.k_re)) @ root.T
             y = y + terms.pop(0).Z @ effects.ravel()
         for term, variance in zip(terms, self.vcomp, strict=True):
             y = y + np.sqrt(variance) * (term.Z @ rng.normal(size=term.n_effects))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..inference.variance import inverse_information as inverse_information
+from ..inference.variance import inverse_information
 from ..threads import single_threaded
 from . import contrasts
 from .summary import two_sided
@@ -19,12 +19,30 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .likelihood import CovarianceLikelihood, Point
+    from .model import MixedLM
+    from .params import MixedLMParams
 
 
 class Estimates:
     """What a fit says of its parameters; see `MixedLMResults`."""
 
+    model: MixedLM
+    reml: bool
+    params_object: MixedLMParams
+    vcomp_unscaled: np.ndarray
+    scale: float
+    llf: float
+    nobs: int
+    df_resid: int
+    k_fe: int
+    k_re: int
+    k_re2: int
+    k_vc: int
     use_t = False
+    _factors: list[np.ndarray]  # the λ_k
+    _beta: np.ndarray | None  # None: the best
+    _undefined: np.ndarray  # parameters without a standard error, (k,)
+    _free: np.ndarray  # parameters that were not held, (k,)
 
     def _series(self, values: np.ndarray, names: Iterable[str]) -> np.ndarray | pd.Series:
         """Return values labelled if the data were."""
@@ -38,6 +56,11 @@ class Estimates:
     def method(self) -> str:
         """``"REML"`` or ``"ML"``."""
         return "REML" if self.reml else "ML"
+
+    @property
+    def df_resid_inference(self) -> int:
+        """Rows less fixed effects, the same as `df_resid`."""
+        return self.df_resid
 
     @property
     def params(self) -> np.ndarray | pd.Series:

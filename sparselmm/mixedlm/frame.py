@@ -57,7 +57,7 @@ class FormulaDesign:
 def build_design(
     formula: str,
     data: Any,
-    groups: ArrayLike,
+    groups: Any,
     re_formula: str | None,
     vc_formula: Mapping[str, str] | None,
     subset: ArrayLike | None,
@@ -79,7 +79,7 @@ def build_design(
     labels = None if by_name else np.asarray(groups)
     table, labels = _complete(*_subset(table, labels, subset), missing)
     table = replace(table, columns={name: _used(values) for name, values in table.columns.items()})
-    grouping_labels = np.asarray(table.columns[groups]) if by_name else labels
+    grouping_labels = np.asarray(table.columns[groups]) if labels is None else labels
 
     response, y = Columns.fit(texts[0], table, scope)
     if len(response.names) != 1:
@@ -90,8 +90,10 @@ def build_design(
         effects, values = Columns.fit(texts[2], table, scope)
         group_name = groups if by_name else "Group"
         exog_re = pd.DataFrame(values, columns=[name.replace("Intercept", group_name) for name in effects.names])
-    grouping = Grouping(grouping_labels) if vc_formula else None
-    components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
+    components = []
+    if vc_formula:
+        grouping = Grouping(grouping_labels)
+        components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
     endog = pd.Series(y[:, 0], index=table.index, name=response.names[0])
     exog = pd.DataFrame(X, index=table.index, columns=list(columns.names))
     return FormulaDesign(endog, exog, grouping_labels, exog_re, components, columns)
@@ -151,9 +153,9 @@ def _component(name: str, text: str, table: Table, scope: Scope, grouping: Group
     codes, levels = factorize(table.columns[column], column)
     suffix = "" if slope is None else f":{slope}"
     labels = np.array([f"{title}[{level}]{suffix}" for level in levels], dtype=object)
-    values = None if slope is None else Expression.on(quoted(slope), table, scope).numbers(table)
+    slopes = None if slope is None else Expression.on(quoted(slope), table, scope).numbers(table)
     bar = ("1" if slope is None else f"0 + {slope}", column)
-    return replace(nested_component(name, grouping, codes, labels, values), bar=bar)
+    return replace(nested_component(name, grouping, codes, labels, slopes), bar=bar)
 
 
 def _single_factor(text: str, table: Table) -> tuple[str, str, str | None] | None:
@@ -183,15 +185,17 @@ def _inside_C(expression: str) -> str | None:
         call = ast.parse(expression, mode="eval").body
     except SyntaxError:
         return None
-    plain = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"
-    if plain and len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"):
+        return None
+    if len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
         return call.args[0].id
     return None
 
 
 def _evaluated_by_group(name: str, text: str, table: Table, scope: Scope, grouping: Grouping) -> Component:
     """Return the component of any formula, evaluated on one group after the other."""
-    blocks, labels = [], []
+    blocks: list[sp.csr_array] = []
+    labels: list[str] = []
     for rows in grouping.rows:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a factor with one level in a group is no news

@@ -183,5 +183,13 @@ def factors_of(cov_re: Any, vcomp: Any) -> list[np.ndarray] | None:
     """Return the λ_k of a relative covariance (if it has rows) and variance components; None if one is negative."""
     matrices = [np.asarray(cov_re, dtype=float)] if len(cov_re) else []
     matrices += [np.array([[float(value)]]) for value in vcomp]
-    factors = [lower_root(matrix) for matrix in matrices]
-    return None if any(factor is None for factor in factors) else factors
+    factors = [factor for factor in map(lower_root, matrices) if factor is not None]
+    return factors if len(factors) == len(matrices) else None
+
+
+def existing_factors(cov_re: Any, vcomp: Any) -> list[np.ndarray]:
+    """Return the λ_k; raise a ValueError if a covariance is not positive semidefinite."""
+    factors = factors_of(cov_re, vcomp)
+    if factors is None:
+        raise ValueError("cov_re or vcomp is no covariance: it is not positive semidefinite. Correct it.")
+    return factors

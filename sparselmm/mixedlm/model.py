@@ -14,7 +14,7 @@ from ..threads import single_threaded
 from . import fitting
 from .base import GroupedModel
 from .distribution import Distribution
-from .likelihood import CovarianceLikelihood, factors_of
+from .likelihood import CovarianceLikelihood, existing_factors, factors_of
 from .lmer import equivalent
 from .params import MixedLMParams
 from .penalized import PenalizedLikelihood, unpack_roots
@@ -115,10 +115,10 @@ class MixedLM(GroupedModel):
         float
             -inf where a covariance is not positive semidefinite.
         """
-        beta, factors = self._unpack(params)
-        beta = None if profile_fe else beta
+        given, factors = self._unpack(params)
+        beta = None if profile_fe else given
         penalized = self._penalized()
-        return penalized.value(penalized.point(factors, beta), factors, beta)
+        return -np.inf if factors is None else penalized.value(penalized.point(factors, beta), factors, beta)
 
     @single_threaded
     def score(self, params: MixedLMParams | ArrayLike, profile_fe: bool = True) -> np.ndarray:
@@ -146,8 +146,8 @@ class MixedLM(GroupedModel):
         self, params: MixedLMParams | ArrayLike, calc_fe: bool, use_sqrt: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the three parts of the score, the first zero unless `calc_fe`."""
-        fixed, *others = self._score(params, False, use_sqrt)
-        return (fixed if calc_fe else np.zeros(self.k_fe), *others)
+        fixed, correlated, components = self._score(params, False, use_sqrt)
+        return fixed if calc_fe else np.zeros(self.k_fe), correlated, components
 
     def _score(
         self, params: MixedLMParams | ArrayLike, profile_fe: bool, use_sqrt: bool
@@ -156,11 +156,11 @@ class MixedLM(GroupedModel):
         beta, factors = self._unpack(params)
         penalized = self._penalized()
         point = penalized.point(factors, None if profile_fe else beta)
-        if point is None:
-            return [np.full(size, np.nan) for size in (self.k_fe, self.k_re2, self.k_vc)]
+        if factors is None or point is None:
+            return np.full(self.k_fe, np.nan), np.full(self.k_re2, np.nan), np.full(self.k_vc, np.nan)
         covariance = penalized.packed_score(point, factors, use_sqrt, None if profile_fe else beta)
         fixed = np.zeros(self.k_fe) if profile_fe else penalized.fixed_score(point, beta)
-        return [fixed, covariance[: self.k_re2], covariance[self.k_re2 :]]
+        return fixed, covariance[: self.k_re2], covariance[self.k_re2 :]
 
     @single_threaded
     def hessian(self, params: MixedLMParams | ArrayLike) -> tuple[np.ndarray, bool]:
@@ -181,7 +181,7 @@ class MixedLM(GroupedModel):
         beta, factors = self._unpack(params)
         penalized = self._penalized()
         point = penalized.point(factors, beta)
-        if point is None:
+        if factors is None or point is None:
             return np.full((self.k_fe + self.k_re2 + self.k_vc,) * 2, np.nan), True
         masks = [np.ones(factor.shape, dtype=bool) for factor in factors]
         singular = bool(fitting.boundary_entries(penalized.likelihood, factors, masks).any())
@@ -190,7 +190,7 @@ class MixedLM(GroupedModel):
     @single_threaded
     def get_fe_params(self, cov_re: ArrayLike, vcomp: ArrayLike, tol: float = 1e-10) -> tuple[np.ndarray, bool]:
         """Return the generalised least-squares fixed effects at a relative covariance, and whether it is singular."""
-        factors = factors_of(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
+        factors = existing_factors(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
         likelihood = self.likelihood(self.reml)
         at = likelihood.point(factors).at
         singular = any(np.linalg.svd(factor, compute_uv=False)[-1] ** 2 < tol for factor in factors)
@@ -199,7 +199,7 @@ class MixedLM(GroupedModel):
     @single_threaded
     def get_scale(self, fe_params: ArrayLike, cov_re: ArrayLike, vcomp: ArrayLike) -> float:
         """Return the residual variance at fixed effects and a relative covariance."""
-        factors = factors_of(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
+        factors = existing_factors(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
         likelihood = self.likelihood(self.reml)
         return likelihood.point(factors, fe_params).qf / likelihood.N
 

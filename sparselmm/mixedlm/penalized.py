@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import DataError, EngineError
 from .likelihood import CovarianceLikelihood, Point, factors_of
 from .params import MixedLMParams
+
+
+class Penalty(Protocol):
+    """A penalty on the fixed effects, as statsmodels' Penalty."""
+
+    alpha: Any  #: weights
+
+    def func(self, params: np.ndarray, /) -> float:
+        """Return the penalty at β."""
+
+    def deriv(self, params: np.ndarray, /) -> np.ndarray:
+        """Return its derivatives in β, (p,)."""
+
+
+class CovariancePenalty(Protocol):
+    """A penalty on the covariance of the random effects, as statsmodels' CovariancePenalty."""
+
+    def func(self, mat: np.ndarray, mat_inv: np.ndarray, /) -> float:
+        """Return the penalty at a covariance, given with its inverse."""
+
+    def deriv(self, mat: np.ndarray, mat_inv: np.ndarray, /) -> np.ndarray:
+        """Return its derivatives in the lower triangle of the covariance, row after row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +43,13 @@ class PenalizedLikelihood:
     likelihood : CovarianceLikelihood
     k_re : int
         Correlated random effects: the first term, if there are any.
-    fe_pen, cov_pen : penalty or None
-        With methods ``func`` and ``deriv`` as statsmodels' Penalty and CovariancePenalty have them.
+    fe_pen, cov_pen : Penalty or None, CovariancePenalty or None
     """
 
     likelihood: CovarianceLikelihood
     k_re: int
-    fe_pen: object = None
-    cov_pen: object = None
+    fe_pen: Penalty | None = None
+    cov_pen: CovariancePenalty | None = None
 
     def point(self, factors: list[np.ndarray] | None, beta: np.ndarray | None = None) -> Point | None:
         """Return the point at Ψ_k = λ_kλ_k' and β (default: the best), None where there is no likelihood."""

@@ -86,7 +86,7 @@ class MixedLMResults(Estimates):
         model = self.model
         self.k_fe, self.k_re, self.k_re2, self.k_vc = model.k_fe, model.k_re, model.k_re2, model.k_vc
         self.nobs, self.use_sqrt = model.nobs, model.use_sqrt
-        self.df_resid, self.df_resid_inference = model.nobs - model.k_fe, model.nobs - model.k_fe
+        self.df_resid = model.nobs - model.k_fe
         self.group_sizes = model._grouping.sizes
 
     @cached_property
@@ -98,7 +98,7 @@ class MixedLMResults(Estimates):
         return map_.dot(self._factors, map_.tdot(self._factors, w))[:, 0]
 
     @cached_property
-    def random_effects(self) -> dict:
+    def random_effects(self) -> dict[Any, pd.Series]:
         """Conditional means of the random effects, a Series for each group: effects, then components."""
         model = self.model
         if not self.k_vc:  # the same names in every group
@@ -115,7 +115,7 @@ class MixedLMResults(Estimates):
 
     @cached_property
     @single_threaded
-    def random_effects_cov(self) -> dict:
+    def random_effects_cov(self) -> dict[Any, pd.DataFrame]:
         """Covariance of the random effects given the data, β and the variances, a DataFrame for each group."""
         model, covariances = self.model, {}
         order, parts = np.argsort(model._owner, kind="stable"), np.cumsum(np.bincount(model._owner))[:-1]
@@ -200,8 +200,8 @@ class MixedLMResults(Estimates):
         self,
         nrep: int = 100,
         method: str | Sequence[str] | None = None,
-        disp: bool = 0,
-        store: bool = 1,
+        disp: int = 0,
+        store: int = 1,
         rng: Any = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard deviation and all replicates of `params` in a parametric bootstrap.
@@ -260,4 +260,5 @@ class MixedLMResults(Estimates):
         model = self.model
         index = None if model._index is None else model._index[:0]
         names = model.data, model.endog_names, model.exog_names
-        self.model = RemovedModel(*names, model.formula, index, model._columns)
+        left = RemovedModel(*names, model.formula, index, model._columns)
+        self.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks

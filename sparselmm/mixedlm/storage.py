@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from ..errors import DataError
 from .base import predicted
 from .design import matrix_component
-from .likelihood import factors_of
+from .likelihood import existing_factors
 from .params import MixedLMParams
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def save(fit: MixedLMResults, path: str | Path, remove_data: bool) -> None:
     facts = {name: getattr(fit, name) for name in (*NUMBERS, *SIZES)}
     facts |= vars(model.data) | {"frame": None, "format": FORMAT, "labelled": model._index is not None}
     facts |= {"endog_names": model.endog_names, "exog_names": model.exog_names, "formula": model.formula}
-    arrays = {
+    arrays: dict[str, Any] = {
         "params": np.asarray(fit.params),
         "joint_covariance": fit._joint_covariance,
         "boundary": fit.boundary,
@@ -44,9 +44,10 @@ def save(fit: MixedLMResults, path: str | Path, remove_data: bool) -> None:
         "undefined": fit._undefined,
         "group_sizes": fit.group_sizes,
     }
+    arrays |= {} if remove_data else _data(model)
     text = json.dumps(facts | {"data": not remove_data}, default=lambda value: value.item())
     with open(path, "wb") as file:
-        np.savez(file, facts=np.array(text), **arrays, **({} if remove_data else _data(model)))
+        np.savez(file, facts=np.array(text), **arrays)
 
 
 def _data(model: GroupedModel) -> dict[str, np.ndarray]:
@@ -87,10 +88,11 @@ def load(results_class: type[MixedLMResults], path: str | Path) -> MixedLMResult
         fit.model.data, fit.model._index, fit.model.formula = data, index, facts["formula"]
         fit.model.endog_names = facts["endog_names"]
     else:
-        fit.model = RemovedModel(data, facts["endog_names"], facts["exog_names"], facts["formula"], index)
+        left = RemovedModel(data, facts["endog_names"], facts["exog_names"], facts["formula"], index)
+        fit.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks
     fit.params_object = MixedLMParams.from_packed(arrays["params"], fit.k_fe, fit.k_re, False, True)
     fit.vcomp_unscaled, fit._beta = fit.params_object.vcomp, fit.params_object.fe_params
-    fit._factors = factors_of(fit.params_object.cov_re, fit.params_object.vcomp)
+    fit._factors = existing_factors(fit.params_object.cov_re, fit.params_object.vcomp)
     fit.boundary, fit._free, fit._undefined = (arrays[name] for name in ("boundary", "free", "undefined"))
     fit.group_sizes = arrays["group_sizes"]
     fit._joint_covariance = arrays["joint_covariance"]

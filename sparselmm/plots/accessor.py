@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from .canvas import choose
 if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
 
+P, R = ParamSpec("P"), TypeVar("R")
 KINDS = tuple(name for name in plots.__all__ if not name.endswith("_data"))
 
 
@@ -21,7 +22,7 @@ def _method(draw: Callable[Concatenate[LinearMixedModelResults, P], R]) -> Calla
     """Return a function of a fit as a method of its plots."""
 
     @wraps(draw)
-    def method(self, *args: P.args, **options: P.kwargs) -> R:
+    def method(self: Plots, *args: P.args, **options: P.kwargs) -> R:
         return draw(self._fit, *args, **options)
 
     return method

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ..results import LinearMixedModelResults
-    from .bootstrap import Statistic
     from .schemes import Sampler
+
+    Statistic = Callable[[LinearMixedModelResults], Any]  # a number, or a mapping or Series of numbers
+    Replicate = tuple[np.ndarray, bool, bool, str]  # estimates, converged, singular, failure
+    Found = tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, str]]  # the same of all replicates, failures by number
 
 KINDS = (*RESPONSES, "cluster")
 INTERVALS = ("percentile", "basic", "normal", "shortest")
@@ -133,7 +136,7 @@ class Bootstrap:
     __repr__ = __str__
 
 
-def _quantiles(values: np.ndarray, alpha: float) -> A | list[float]:
+def _quantiles(values: np.ndarray, alpha: float) -> np.ndarray | list[float]:
     """Return the quantiles alpha/2 and 1 - alpha/2, NaN without values."""
     return np.quantile(values, [alpha / 2, 1 - alpha / 2], method="weibull") if values.size else [np.nan, np.nan]
 

@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from multiprocessing.pool import Pool
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 def run(

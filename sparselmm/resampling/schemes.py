@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
-    from .schemes import Sampler
+
+    Sampler = Callable[[int, np.random.Generator], np.ndarray]
 
 RESPONSES = ("parametric", "residual", "wild")
 

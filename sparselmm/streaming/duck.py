@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import DataError
 from .lazy import gathered
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-
+T = TypeVar("T")
 READERS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv"}
 COMPRESSED = (".gz", ".zst")
 MISSING = ["", "NA"]  # what stands for a missing value in text files

@@ -12,16 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from ..data import Table, column_names, read_table
 from ..errors import DataError
 
-if TYPE_CHECKING:
-    from .sources import Frame
-
+Frame = Any  # a data frame of any library, a dict of arrays or a Table
 CHUNK_ROWS = 1 << 20  # a multiple of DuckDB's vectors
 LAZY = {
     "duckdb": ("DuckDBPyRelation",),
