@@ -91,7 +91,7 @@ class Deletion:
         width = self._right.shape[1] - 1
         small = np.minimum(self.counts, self.effects + width) <= LARGEST
         small &= self.counts * (self.effects + width) <= BATCH
-        for level in np.flatnonzero(self.estimable & ~small):
+        for level in np.flatnonzero(self.estimable & ~small).tolist():
             yield np.array([level]), self._recomputed(level)[None]
         for levels in self._batches(self.counts, self.effects, self.estimable & small):
             yield levels, self._deleted(levels)

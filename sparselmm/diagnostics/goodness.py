@@ -56,13 +56,13 @@ def _mean_square(term: RandomTerm) -> np.ndarray:
     return term.values.T @ term.values / term.nobs
 
 
-def r_squared(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict:
+def r_squared(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict[str, np.ndarray]:
     """Return marginal and conditional R²."""
     total = fixed + random.sum(axis=1) + residual
     return {"marginal": fixed / total, "conditional": (fixed + random.sum(axis=1)) / total}
 
 
-def intraclass(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict:
+def intraclass(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict[str, np.ndarray]:
     """Return the adjusted and the conditional intraclass correlation."""
     of_groups = random.sum(axis=1)
     return {

@@ -134,7 +134,8 @@ class RobustTests:
     notes : tuple of str
     """
 
-    notes, monte_carlo_error = (), 0.0
+    notes: tuple[str, ...] = ()
+    monte_carlo_error = 0.0
 
     def __init__(self, clusters: Sequence[tuple[float, Clusters]]) -> None:
         self.clusters = clusters

@@ -242,8 +242,8 @@ def _scale_nodes(df: float) -> tuple[np.ndarray, np.ndarray]:
     if np.isinf(df):
         return np.ones(1), np.ones(1)
     drop = -np.exp(-1.0 - 74.0 / df)  # the log density of log s is 37 below its peak at the two ends
-    ends = [0.5 * np.log(-lambertw(drop, branch).real) for branch in (0, -1)]
-    x = np.linspace(*ends, 256)
+    low, high = (0.5 * np.log(-lambertw(drop, branch).real) for branch in (0, -1))
+    x = np.linspace(low, high, 256)
     log_density = df * (x - 0.5 * np.exp(2.0 * x)) + 0.5 * df * np.log(0.5 * df) + np.log(2.0) - gammaln(0.5 * df)
     return np.exp(x), np.exp(log_density) * (x[1] - x[0])
 
@@ -255,7 +255,8 @@ def _step_up(values: np.ndarray) -> np.ndarray:
 
 def _primes(count: int) -> np.ndarray:
     """Return the first primes."""
-    primes, candidate = [], 2
+    primes: list[int] = []
+    candidate = 2
     while len(primes) < count:
         if all(candidate % prime for prime in primes):
             primes.append(candidate)

@@ -76,7 +76,7 @@ def joint_tests(
             if not any(set(effect) <= set(term) for term in grid.terms):
                 continue
             forms = grid.averaged(grid.forms, [*effect, *by])
-            K = np.ones((1, 1))
+            K: np.ndarray = np.ones((1, 1))
             for name in effect:
                 K = np.kron(np.diff(np.eye(grid.axes[name].size), axis=0), K)
             for i, group in enumerate(grid.labels(by).to_dict("records") or [{}]):
@@ -136,9 +136,8 @@ def _read(specs: str | Sequence[str] | None, grid: ReferenceGrid) -> tuple[list[
     left, tilde, right = specs.rpartition("~")
     if tilde and left.strip():
         raise ValueError(f"specs={specs!r}: leave out {left.strip()!r} and call .contrasts({left.strip()!r}).")
-    names, _, within = right.partition("|")
-    names = [name for name in _names(names, grid) if name != "1"]
-    return names, _names(within, grid)
+    left, _, within = right.partition("|")
+    return [name for name in _names(left, grid) if name != "1"], _names(within, grid)
 
 
 def _names(texts: str | Sequence[str] | None, grid: ReferenceGrid) -> list[str]:
@@ -171,6 +170,6 @@ def _facts(grid: ReferenceGrid, names: Sequence[str], weights: str, var: str | N
     shown = [*names, *([var] if var is not None else [])]
     partners = {b for term in grid.terms for a in term if a in shown for b in term if b not in shown}
     if partners:
-        partners = ", ".join(name for name in grid.axes if name in partners)
-        facts.append(f"Results may be misleading due to involvement in interactions (with {partners}).")
+        named = ", ".join(name for name in grid.axes if name in partners)
+        facts.append(f"Results may be misleading due to involvement in interactions (with {named}).")
     return tuple(facts)

@@ -157,7 +157,7 @@ def poly(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     for power in range(1, min(k, MOST_POWERS + 1)):
         row = [Fraction(i**power) for i in range(k)]
         for other in rows:
-            share = sum(a * b for a, b in zip(row, other, strict=True)) / sum(b * b for b in other)
+            share = sum((a * b for a, b in zip(row, other, strict=True)), Fraction(0)) / sum(b * b for b in other)
             row = [a - share * b for a, b in zip(row, other, strict=True)]
         rows.append(row)
     K = []

@@ -55,7 +55,7 @@ class LinearForms:
         return self.combined(left[:, rank:].T)
 
 
-def joint_test(inference: Inference, forms: LinearForms) -> dict:
+def joint_test(inference: Inference, forms: LinearForms) -> dict[str, float]:
     """Return NumDF, DenDF, statistic and p.value of the test that all forms are zero, of what can be estimated."""
     part = forms.estimable_part()
     F, df_num, df_denom, p = inference.test(part.L, -part.offset) if len(part) else (np.nan, 0, np.nan, np.nan)

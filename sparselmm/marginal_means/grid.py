@@ -36,7 +36,7 @@ class Axis:
     """
 
     name: str
-    values: object
+    values: np.ndarray | pd.Categorical
     categorical: bool
     counted: bool
 

@@ -33,7 +33,7 @@ def adapter(fit: LinearMixedModelResults) -> Any:
     fixed = int(model.offset is not None)
     covariance = np.pad(fit.cov_params().to_numpy(), (0, fixed))
 
-    class Adapter(ModelAbstract):
+    class Adapter(ModelAbstract):  # type: ignore[misc]  # a class of a package that is not checked
         """Predictions of the fixed effects of a mixed model."""
 
         df_resid = np.inf  # its tests are normal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,27 +155,27 @@ class MarginalMeans:
         means = self if by is ... else self._by(by)
         names = [name for name in self.keys if name not in means.by]
         parts, keys, n_means, usual = [], [], 0, "none"
+        titles: Mapping[str, Sequence[str] | np.ndarray]
         for rows in means._families():
             if interaction is None:
                 labels = row_labels(self.keys[names], rows, named=self.kind != "contrasts")
-                K, titles, usual = matrix(method, labels, ref, reverse)
+                K, texts, usual = matrix(method, labels, ref, reverse)
                 n_means = len(labels) if isinstance(method, str) and method.endswith("pairwise") else 0
-                titles = {"contrast": titles}
+                titles = {"contrast": texts}
             else:
                 K, titles = products(interaction, self.keys[names].iloc[rows], ref, reverse)
             part = np.zeros((len(K), len(self)))
             part[:, rows] = K
             parts.append(part)
             keys.append(pd.DataFrame(titles).assign(**means._group(rows)))
-        ratios = self.back and self.scale.is_log
-        facts = self.facts
-        if self.back and not ratios:
-            facts = (*facts, f"Contrasts are on the {self.scale.name} scale.")
-        keys = _like(pd.concat(keys, ignore_index=True), self.keys)
+        way, facts = self._way_back, self.facts
+        ratios = way is not None and way.is_log
+        if way is not None and not ratios:
+            facts = (*facts, f"Contrasts are on the {way.name} scale.")
         return replace(
             means,
             forms=self.forms.combined(np.vstack(parts)),
-            keys=keys,
+            keys=_like(pd.concat(keys, ignore_index=True), self.keys),
             kind="contrasts",
             n_means=n_means,
             adjust=multiplicity.method_name(usual if adjust is None else adjust),
@@ -225,11 +225,17 @@ class MarginalMeans:
         margin = critical * table["std.error"]
         table["p.value"], table["conf.low"] = p, table["estimate"] - margin
         table["conf.high"] = table["estimate"] + margin
-        if self.back:
-            table["std.error"] *= np.abs(self.scale.slope(table["estimate"]))
+        way = self._way_back
+        if way is not None:
+            table["std.error"] *= np.abs(way.slope(table["estimate"]))
             for name in ("estimate", "conf.low", "conf.high"):
-                table[name] = self.scale.inverse(table[name])
+                table[name] = way.inverse(table[name])
         return pd.concat([self._shown_keys(), table], axis=1)
+
+    @property
+    def _way_back(self) -> Transformation | None:
+        """The transformation that is undone, None if the estimates are on the scale of the model."""
+        return self.scale if self.back else None
 
     def _shown_keys(self) -> pd.DataFrame:
         """Return the keys, differences written as ratios where that is what they are."""
@@ -271,9 +277,9 @@ class MarginalMeans:
 
     def _notes(self) -> list[str]:
         """Return the sentences below the table."""
-        notes = [*self.facts]
-        if self.back:
-            notes.append(f"Estimates are taken back from the {self.scale.name} scale to {self.scale.response}.")
+        notes, way = [*self.facts], self._way_back
+        if way is not None:
+            notes.append(f"Estimates are taken back from the {way.name} scale to {way.response}.")
         elif self.scale is not None:
             notes.append(f"Estimates are on the {self.scale.name} scale.")
         notes.append(f"Degrees of freedom: {self.inference.ddf}. Confidence level: {self.level:g}.")

@@ -97,7 +97,7 @@ class GroupedModel:
         missing: str = "none",
         *args: Any,
         **kwargs: Any,
-    ) -> GroupedModel:
+    ) -> Self:
         """Return the model of formulas on a data frame.
 
         Parameters

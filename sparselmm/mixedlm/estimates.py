@@ -132,7 +132,7 @@ class Estimates:
         scale: float | None = None,
         cov_p: ArrayLike | None = None,
         other: ArrayLike | None = None,
-    ) -> np.ndarray | pd.DataFrame:
+    ) -> float | np.ndarray | pd.DataFrame:
         """Return the covariance of the packed parameters, of some of them, or of R params.
 
         Parameters

@@ -111,8 +111,8 @@ def _subset(table: Table, labels: np.ndarray | None, subset: ArrayLike | None) -
 
 def _rows(table: Table, positions: np.ndarray) -> Table:
     """Return some rows of a table."""
-    parts = ({name: values[positions] for name, values in part.items()} for part in (table.columns, table.missing))
-    return Table(*parts, table.index[positions])
+    columns, missing = ({name: v[positions] for name, v in part.items()} for part in (table.columns, table.missing))
+    return Table(columns, missing, table.index[positions])
 
 
 def _complete(table: Table, labels: np.ndarray | None, missing: str) -> tuple[Table, np.ndarray | None]:

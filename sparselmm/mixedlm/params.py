@@ -110,7 +110,7 @@ def lower_root(cov: np.ndarray) -> np.ndarray | None:
         values, vectors = np.linalg.eigh(cov)
         if not values[0] >= INDEFINITE * max(abs(values[-1]), np.finfo(float).tiny):
             return None
-        root = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T  # type: ignore[attr-defined]  # NumPy's annotation leaves this mode out
+        root = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T  # type: ignore[attr-defined]  # this mode returns R alone
         return root * np.where(np.diag(root) < 0, -1.0, 1.0)
 
 

@@ -14,7 +14,8 @@ from .canvas import choose
 if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 KINDS = tuple(name for name in plots.__all__ if not name.endswith("_data"))
 
 
@@ -22,7 +23,7 @@ def _method(draw: Callable[Concatenate[LinearMixedModelResults, P], R]) -> Calla
     """Return a function of a fit as a method of its plots."""
 
     @wraps(draw)
-    def method(self: Plots, *args: P.args, **options: P.kwargs) -> R:
+    def method(self: Plots, /, *args: P.args, **options: P.kwargs) -> R:
         return draw(self._fit, *args, **options)
 
     return method

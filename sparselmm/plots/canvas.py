@@ -221,7 +221,7 @@ def smooth(x: np.ndarray, y: np.ndarray, span: float = 0.6, at: int = 80) -> tup
 
 def _nearest(x: np.ndarray, x0: float, count: int) -> int:
     """Return where the `count` values of sorted x nearest to x0 begin."""
-    low, high = max(0, np.searchsorted(x, x0) - count), min(x.size - count, np.searchsorted(x, x0, "right"))
+    low, high = max(0, int(np.searchsorted(x, x0)) - count), min(x.size - count, int(np.searchsorted(x, x0, "right")))
     while low < high:
         middle = (low + high) // 2
         if x0 - x[middle] > x[middle + count] - x0:

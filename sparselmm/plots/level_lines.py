@@ -92,7 +92,7 @@ def level_lines(
     few = len(lines) <= 100
     style = {"linewidths": 1.0 if few else 0.5, "alpha": float(np.clip(10.0 / np.sqrt(len(lines)), 0.15, 0.8))}
     ax.add_collection(LineCollection(lines, colors=[ink(ax, 0.5)], zorder=1.4, rasterized=not few, **style))
-    points(ax, *single.T, size=3.0)
+    points(ax, single[:, 0], single[:, 1], size=3.0)
     ax.autoscale_view()
     ax.set(xlabel=x, ylabel=fit.model.endog_name)
     return ax

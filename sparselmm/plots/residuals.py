@@ -98,10 +98,10 @@ def residuals_by_group_data(fit: LinearMixedModelResults, term: str | None = Non
     DataFrame, shape (l, 6)
         Columns min, lower, median, upper, max and rows (how many the level has).
     """
-    term = _grouping(fit, term)
+    factor = _grouping(fit, term)
     resid = residuals_data(fit)["resid"].to_numpy()
-    order = np.lexsort((resid, term.codes))
-    rows = np.bincount(term.codes, minlength=term.n_levels)
+    order = np.lexsort((resid, factor.codes))
+    rows = np.bincount(factor.codes, minlength=factor.n_levels)
     first, values = np.cumsum(rows) - rows, resid[order]
     quartiles = {}
     for name, p in zip(("min", "lower", "median", "upper", "max"), QUARTILES, strict=True):
@@ -109,7 +109,7 @@ def residuals_by_group_data(fit: LinearMixedModelResults, term: str | None = Non
         below = np.floor(place).astype(int)
         above = np.minimum(below + 1, first + rows - 1)
         quartiles[name] = values[below] + (place - below) * (values[above] - values[below])
-    table = pd.DataFrame({**quartiles, "rows": rows}, index=term.levels.rename(term.name))
+    table = pd.DataFrame({**quartiles, "rows": rows}, index=factor.levels.rename(factor.name))
     return table.sort_values("median", kind="stable")
 
 
@@ -160,8 +160,8 @@ def residual_panel_data(fit: LinearMixedModelResults, term: str | None = None) -
     standardized = table["resid"].to_numpy() / fit.sigma
     normal = np.empty(standardized.size)
     normal[np.argsort(standardized, kind="stable")] = qq_data(fit)["normal"]
-    term = _first_grouping(fit, term)
-    group = None if term is None else term.levels.take(term.codes)
+    factor = _first_grouping(fit, term)
+    group = None if factor is None else factor.levels.take(factor.codes)
     return table.assign(standardized=standardized, normal=normal, group=group)
 
 
@@ -179,13 +179,13 @@ def residual_panel(fit: LinearMixedModelResults, term: str | None = None, axes: 
     -------
     ndarray of matplotlib.axes.Axes, shape (4,) or (3,)
     """
-    term = _first_grouping(fit, term)
-    axes = panel_for(axes, 3 if term is None else 4, 2, (4.6, 3.7))
+    factor = _first_grouping(fit, term)
+    axes = panel_for(axes, 3 if factor is None else 4, 2, (4.6, 3.7))
     residuals(fit, ax=axes[0]).set_title("Residuals and fitted values")
     qq(fit, ax=axes[1]).set_title("Normal quantiles")
     scale_location(fit, ax=axes[2]).set_title("Spread and fitted values")
-    if term is not None:
-        residuals_by_group(fit, term.name, ax=axes[3]).set_title("Residuals by level")
+    if factor is not None:
+        residuals_by_group(fit, factor.name, ax=axes[3]).set_title("Residuals by level")
     return axes
 
 

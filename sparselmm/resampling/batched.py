@@ -47,16 +47,17 @@ class Points:
     se: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
-    A: list
+    A: list[np.ndarray]
 
-    def arrays(self) -> list:
+    def arrays(self) -> list[np.ndarray]:
         """Return all arrays, in one order."""
         return [self.theta, self.deviance, self.scale, self.beta, self.se, self.gradient, self.hessian, *self.A]
 
     @classmethod
     def of(cls, arrays: list[np.ndarray]) -> Points:
         """Return the points of `arrays`."""
-        return cls(*arrays[:7], list(arrays[7:]))
+        theta, deviance, scale, beta, se, gradient, hessian, *A = arrays
+        return cls(theta, deviance, scale, beta, se, gradient, hessian, A)
 
     @classmethod
     def joined(cls, points: Iterable[Points]) -> Points:

@@ -176,6 +176,7 @@ def bootstrap(
     if cluster is not None and kind in ("parametric", "residual"):
         raise ValueError(f"kind={kind!r} does not resample clusters: leave out cluster=, or use 'cluster' or 'wild'.")
     rng = np.random.default_rng(rng)
+    tasks: Iterable[np.ndarray]
     observed = estimates(fit) if statistic is None else _as_series(statistic(fit))
     if kind == "cluster":
         codes, name = clusters(fit.model, cluster)
@@ -212,7 +213,8 @@ def _lots(fit: LinearMixedModelResults, sample: Sampler, n: int, rng: np.random.
 
 def _in_batches(fit: LinearMixedModelResults, lots: Iterable[np.ndarray], n: int, progress: bool) -> Found:
     """Return estimates, converged, singular and failures of lots of responses, all of a lot refitted at once."""
-    values, converged, singular, failures, done = [], [], [], {}, 0
+    values, converged, singular, done = [], [], [], 0
+    failures: dict[int, str] = {}
     with Progress(n, progress) as ticks:
         for Y in lots:
             found = estimate(fit, Responses.from_rows(fit.model, Y))

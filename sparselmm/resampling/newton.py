@@ -148,8 +148,9 @@ class _Run:
             if shape.structure == "diagonal" or shape.n_columns == 1:
                 factors.append(factor * ~small[:, None, :])
                 continue
-            triangle = np.linalg.qr((left * np.where(small, 0.0, values)[:, None]).transpose(0, 2, 1), mode="r")
-            changed = (small & (values > 0)).any(axis=1)
+            rows = (left * np.where(small, 0.0, values)[:, None]).transpose(0, 2, 1)
+            triangle: np.ndarray = np.linalg.qr(rows, mode="r")  # type: ignore[assignment]  # this mode returns R alone
+            changed = np.any(small & (values > 0), axis=1)
             factors.append(np.where(changed[:, None, None], triangle.transpose(0, 2, 1) * size[:, None], factor))
         theta = self.likelihood.canonical(self.likelihood.pack(factors))
         moved = (theta != self.likelihood.canonical(self.points.theta[index])).any(axis=1)

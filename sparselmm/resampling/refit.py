@@ -28,14 +28,13 @@ def refit(fit: LinearMixedModelResults, y: ArrayLike) -> LinearMixedModelResults
     Y, names = response_array(fit.model, y, "y")
     if len(names) != 1:
         raise DataError(f"y has {len(names)} columns; refit takes one response. Use refit_many for several.")
-    y = Y[:, 0]
-    model, name = copy(fit.model), getattr(y, "name", None)
-    response = y if model.offset is None else y - model.offset
-    model.endog = y
+    model, values = copy(fit.model), Y[:, 0]
+    response = values if model.offset is None else values - model.offset
+    model.endog = values
     model.cross = fit.model.cross.with_response(response, model.exog, model.terms, model.weights)
-    check_varies(model, Y, model.cross.yy, [name or model.endog_name])
+    check_varies(model, Y, model.cross.yy, [getattr(y, "name", None) or model.endog_name])
     if model.design is not None:
-        model.design = replace(model.design, endog=y)
+        model.design = replace(model.design, endog=values)
     likelihood = ProfiledLikelihood(model.cross, fit.reml, fit._refit_engine)
     record, evaluation = best_fit(likelihood, fit.theta, moment_start(model.cross))
     if likelihood.engine.slack:

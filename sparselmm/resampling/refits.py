@@ -48,7 +48,7 @@ class Estimates:
     deviance: np.ndarray
     converged: np.ndarray
     singular: np.ndarray
-    failures: dict
+    failures: dict[int, str]
 
 
 def estimate(fit: LinearMixedModelResults, responses: Responses) -> Estimates:
@@ -60,8 +60,9 @@ def estimate(fit: LinearMixedModelResults, responses: Responses) -> Estimates:
         optima = _stacked(fit, responses, starts, scale)
     else:
         optima = Optima.unknown(Points.nowhere(cross, len(responses)))
-    points, failures = optima.points, {}
-    for i in np.flatnonzero(~optima.certified):
+    points = optima.points
+    failures: dict[int, str] = {}
+    for i in np.flatnonzero(~optima.certified).tolist():
         one = ProfiledLikelihood(responses.cross_of(i), fit.reml, fit._refit_engine)
         try:
             if np.isfinite(points.deviance[i]):
@@ -69,7 +70,7 @@ def estimate(fit: LinearMixedModelResults, responses: Responses) -> Estimates:
             else:
                 record, at = best_fit(one, fit.theta, starts[i])
         except (DataError, EngineError) as error:
-            failures[int(i)] = str(error)
+            failures[i] = str(error)
             for array in points.arrays():
                 array[i] = np.nan
             continue

@@ -36,7 +36,7 @@ class Responses:
         Coefficients of every response's pilot fit.
     """
 
-    cross: object
+    cross: CrossProducts
     Zy: np.ndarray
     Xy: np.ndarray
     yy: np.ndarray
@@ -72,7 +72,7 @@ class Responses:
         return replace(self.cross, Zy=self.Zy[i], Xy=self.Xy[i], yy=float(self.yy[i]), center=self.center[i])
 
 
-def response_array(model: LinearMixedModel, Y: ArrayLike, what: str = "Y") -> tuple[np.ndarray, list]:
+def response_array(model: LinearMixedModel, Y: ArrayLike, what: str = "Y") -> tuple[np.ndarray, list[Any]]:
     """Return responses as an array (n, k) and their names; rows that the fit left out are left out.
 
     Raises
@@ -98,7 +98,7 @@ def response_array(model: LinearMixedModel, Y: ArrayLike, what: str = "Y") -> tu
             "index, or pass an array."
         )
     names = names or list(range(values.shape[1]))
-    missing = ~np.isfinite(values).all(axis=0)
+    missing = np.any(~np.isfinite(values), axis=0)
     if missing.any():
         raise DataError(
             f"{_named(names, missing)} hold missing or infinite values. Without those rows the design is another: "
@@ -107,7 +107,7 @@ def response_array(model: LinearMixedModel, Y: ArrayLike, what: str = "Y") -> tu
     return values, names
 
 
-def check_varies(model: LinearMixedModel, Y: np.ndarray, yy: np.ndarray, names: Sequence[Any]) -> None:
+def check_varies(model: LinearMixedModel, Y: np.ndarray, yy: float | np.ndarray, names: Sequence[Any]) -> None:
     """Raise a DataError if a response leaves no residual variance: yy (k,) are sums of squared pilot residuals."""
     constant = yy <= rounding(Y if model.offset is None else Y - model.offset[:, None], model.weights)
     if constant.any():

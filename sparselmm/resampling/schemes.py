@@ -138,7 +138,7 @@ class ClusterSampler:
         others stay what they are.
     """
 
-    model: object
+    model: LinearMixedModel
     codes: np.ndarray
     nested: tuple[bool, ...]
 
@@ -166,7 +166,13 @@ class ClusterSampler:
                 continue
             groups = copies * term.n_levels + term.codes[rows] if nested else term.codes[rows]
             terms.append(RandomTerm(groups, term.values[rows], term.name, term.columns, term.structure))
-        parts = {"weights": model.weights, "offset": model.offset}
-        parts = {name: None if values is None else values[rows] for name, values in parts.items()}
-        names = {"exog_names": model.exog_names, "endog_name": model.endog_name}
-        return type(model)(model.endog[rows], model.exog[rows], terms, **parts, **names)
+        weights, offset = (None if values is None else values[rows] for values in (model.weights, model.offset))
+        return type(model)(
+            model.endog[rows],
+            model.exog[rows],
+            terms,
+            weights=weights,
+            offset=offset,
+            exog_names=model.exog_names,
+            endog_name=model.endog_name,
+        )

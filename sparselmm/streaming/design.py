@@ -68,8 +68,8 @@ class StreamedDesign:
         margins = {name: Margin(name, numbers) for name, numbers in facts.numbers.items()}
         if facts.crowded:
             return Table({**sample, **margins}, {}, self.plan.sample.index)
-        n, columns = len(facts.cells), margins
-        for name, labels in zip(facts.keys, zip(*facts.cells, strict=True), strict=True):
+        n, columns = len(facts.cells), dict[str, Any](margins)
+        for name, labels in zip(facts.keys or (), zip(*facts.cells, strict=True), strict=True):
             columns[name] = _like(sample[name], labels)
         return Table(columns, {}, pd.RangeIndex(n))
 
@@ -91,7 +91,7 @@ class StreamedDesign:
     @cached_property
     def exog(self) -> np.ndarray:
         """A few rows whose second moments are those of the columns of the fixed effects over all rows."""
-        cross, kept = self.sums.cross, self.kept
+        cross, kept = self.sums.products, self.kept
         G = cross.XX[np.ix_(kept, kept)]
         pilot = np.linalg.cholesky(G).T @ np.linalg.solve(G, cross.XX[kept])
         return solve_triangular(cross.basis, pilot.T, trans=1).T if pilot.size else pilot

@@ -97,7 +97,8 @@ def gathered(batches: Iterable[pyarrow.RecordBatch], size: int) -> Iterator[pyar
     """Yield record batches as Arrow tables of at most about `size` rows, small ones put together."""
     import pyarrow as pa
 
-    held, rows = [], 0
+    held: list[pyarrow.RecordBatch] = []
+    rows = 0
     for batch in batches:
         if held and rows + batch.num_rows > size:
             yield pa.Table.from_batches(held)

@@ -21,7 +21,6 @@ from ..roles import Grouping
 from ..terms import TermSizes
 from ..threads import single_threaded
 from .design import StreamedDesign
-from .facts import no_complete_row
 from .margin import Margin, NotKept, no_rows
 from .pilot import make_plan
 from .plan import Plan, Sums
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ..crossproducts import CrossProducts
     from ..data import Table
     from .facts import Facts
-    from .sources import Source
+    from .sources import Once, Source
 
 
 def stream_model(
@@ -45,8 +44,8 @@ def stream_model(
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
     progress: bool = False,
     chunk_rows: int = CHUNK_ROWS,
 ) -> StreamedModel:
@@ -83,7 +82,7 @@ def stream_model(
 
 
 @single_threaded
-def read(plan: Plan, source: Source, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
+def read(plan: Plan, source: Source | Once, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
     """Return the sums of all rows of a source, read once."""
     with Progress(progress) as shown:
         shown.rows(source.rows)
@@ -131,6 +130,8 @@ class StreamedModel(LinearMixedModel):
         As of a `LinearMixedModel`; the terms know their levels, not their rows.
     """
 
+    sums: Sums
+    design: StreamedDesign
     index = None
     keeps_rows = False
 
@@ -141,10 +142,8 @@ class StreamedModel(LinearMixedModel):
     def of(cls, plan: Plan, sums: Sums) -> StreamedModel:
         """Return the model of the sums of all rows; see `Plan.model`."""
         self = object.__new__(cls)
-        if sums.cross is None:
-            raise no_complete_row(sums.facts.rows, sums.facts.missing)
         roles, spec, facts = plan.roles, plan.spec, sums.facts
-        whole = sums.cross
+        whole = sums.products
         _check_levels(whole, facts)
         self.sums, self.formula = sums, roles.formula
         self.kept, self.cross = whole.settle()
@@ -207,7 +206,7 @@ class StreamedModel(LinearMixedModel):
         """X'X without weights in the pilot basis of `cross`, (p, p)."""
         if self.sums.facts.gram is None:
             return self.cross.XX
-        pilot = self.sums.cross.basis
+        pilot = self.sums.products.basis
         A = np.linalg.solve(pilot, np.eye(len(pilot))[:, self.kept] @ self.cross.basis)
         return A.T @ self.sums.facts.gram @ A
 

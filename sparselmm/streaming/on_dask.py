@@ -91,6 +91,6 @@ def added(*sums: Sums) -> Sums:
 @sizeof.register(Sums)
 def _bytes(sums: Sums) -> int:
     """Return the bytes that sums hold, by which workers decide what moves and what is spilled."""
-    arrays = []
+    arrays: list[pickle.PickleBuffer] = []
     rest = pickle.dumps(sums, protocol=5, buffer_callback=arrays.append)
     return len(rest) + sum(array.raw().nbytes for array in arrays)

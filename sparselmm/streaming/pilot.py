@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..columns import Columns, Expression
-from ..crossproducts import full_rank_basis
 from ..data import Table, read_table, stacked
 from ..errors import DataError
 from ..formula import spelled
 from ..frame import DesignSpec, positive, total, used
+from ..rank import full_rank_basis
 from ..roles import Grouping, read_roles
 from .facts import no_complete_row
 from .plan import Plan
@@ -39,8 +39,8 @@ def make_plan(
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the Plan of a formula on a source, whose first rows and categories are looked at.
 
@@ -81,7 +81,8 @@ def without_levels(random: Iterable[tuple[Columns, Grouping]]) -> tuple[tuple[Co
 
 def _head(source: Source, roles: Roles) -> Table:
     """Return the first complete rows of a source."""
-    found, rows, missing = [], 0, Counter()
+    found, rows = [], 0
+    missing: Counter[str] = Counter()
     chunks = getattr(source, "head", source.chunks)(roles.names, PILOT_ROWS)
     for frame in chunks:
         table = read_table(frame, roles.names)
@@ -92,7 +93,8 @@ def _head(source: Source, roles: Roles) -> Table:
             found.append(complete)
         if sum(map(len, found)) >= PILOT_ROWS:
             break
-    chunks.close()
+    if hasattr(chunks, "close"):  # a generator, which may hold a file
+        chunks.close()
     if not found:
         raise no_complete_row(rows, missing)
     return stacked(found).part(roles.names, slice(0, PILOT_ROWS))
@@ -107,11 +109,12 @@ def _categories(factor: Factor, roles: Roles, head: Table, source: Source) -> Ta
     names = expression.variables
     different = pd.DataFrame({name: head.columns[name] for name in names}).drop_duplicates()
     if len(different) == len(known):
-        tables = [read_table(source.distinct(names, roles.names), names)]
+        tables = iter([read_table(source.distinct(names, roles.names), names)])
     else:  # as of {x > 0}, where x has more values than can be listed
         chunks = getattr(source, "again", source.chunks)(roles.names, CHUNK_ROWS)
         tables = (read_table(frame, roles.names).complete(roles.names)[0].part(names) for frame in chunks)
-    found, seen = [], set()
+    found: list[Table] = []
+    seen: set[Any] = set()
     for table in tables:
         labels = pd.Series(np.asarray(expression.values(table))) if len(table) else pd.Series()
         new = ~labels.duplicated() & ~labels.isin(seen)

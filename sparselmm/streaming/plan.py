@@ -27,7 +27,7 @@ from ..errors import DataError
 from ..formula import spelled
 from ..frame import DesignSpec, positive, total
 from ..roles import Roles
-from .facts import Facts
+from .facts import Facts, no_complete_row
 
 if TYPE_CHECKING:
     from ..terms import RandomTerm
@@ -41,6 +41,13 @@ class Sums:
 
     cross: CrossProducts | None
     facts: Facts
+
+    @property
+    def products(self) -> CrossProducts:
+        """The cross-products; raises a DataError if no row is complete."""
+        if self.cross is None:
+            raise no_complete_row(self.facts.rows, self.facts.missing)
+        return self.cross
 
     def __add__(self, other: Sums) -> Sums:
         crosses = [part.cross for part in (self, other) if part.cross is not None]

@@ -35,11 +35,19 @@ LAZY = {
 class Source(Protocol):
     """Rows that are read in chunks."""
 
-    columns: list[str]
-    rows: int | None
-    once: bool
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
 
-    def chunks(self, columns: Sequence[str], size: int) -> Iterator:
+    @property
+    def rows(self) -> int | None:
+        """Number of rows, None if it is not known."""
+
+    @property
+    def once(self) -> bool:
+        """Whether the rows can be read only once."""
+
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield data frames of some columns, of about `size` rows each."""
 
     def distinct(self, columns: Sequence[str], among: Sequence[str]) -> Frame:
@@ -64,7 +72,7 @@ def _late(data: object) -> str | None:
     return None
 
 
-def open_source(data: Any) -> Source:
+def open_source(data: Any) -> Source | Once:
     """Return the source of data that `is_source` recognises.
 
     Raises

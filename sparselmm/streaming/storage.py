@@ -50,7 +50,8 @@ def save(model: LinearMixedModel, path: str | Path) -> None:
     roles = plan.roles
     check_rowwise(roles, plan.sample)
     _check_plain(roles.formula, roles.scope.namespace)
-    arrays, columns = {}, {}
+    arrays: dict[str, Any] = {}
+    columns: dict[str, dict[str, bool]] = {}
     for number, (name, values) in enumerate(plan.sample.columns.items()):
         columns[name], arrays[f"{number}"] = {}, values
         if isinstance(values, pd.Categorical):
@@ -73,7 +74,7 @@ def save(model: LinearMixedModel, path: str | Path) -> None:
         with archive.open("sample.npz", "w") as file:
             np.savez(file, **arrays)
         with archive.open("cross.npz", "w", force_zip64=True) as file:
-            sums.cross.save(file)
+            sums.products.save(file)
 
 
 def load(path: str | Path, context: Mapping[str, Any]) -> StreamedModel:

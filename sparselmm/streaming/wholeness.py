@@ -31,8 +31,8 @@ ROUNDING = 1e-9  # of the largest value of a column
 def check_rowwise(roles: Roles, table: Table) -> None:
     """Raise a DataError that names the first function whose value in a row depends on other rows of the table."""
     n = len(table)
-    subsets = [np.arange(n)[1::2][::-1], *([int(share * (n - 1))] for share in PROBES)]
-    subsets = [np.asarray(rows) for rows in subsets if len(rows) < n and len(rows)]
+    subsets = [np.arange(n)[1::2][::-1], *(np.array([int(share * (n - 1))]) for share in PROBES)]
+    subsets = [rows for rows in subsets if 0 < len(rows) < n]
     texts = [roles.response, *roles.offsets, *(text for bar in roles.bars for text in bar.factor)]
     for text in dict.fromkeys(texts):
         if column_name(text) is None:
@@ -44,7 +44,7 @@ def check_rowwise(roles: Roles, table: Table) -> None:
                 _compare(spelled(factor), _labels if categorical else _matrix, roles, table, subsets)
 
 
-def factors_of(text: str) -> list:
+def factors_of(text: str) -> list[Factor]:
     """Return the different factors of one side of a formula, the intercept left out."""
     factors = {factor.expr: factor for term in formula_terms(text) for factor in term.factors if factor.expr != "1"}
     return list(factors.values())

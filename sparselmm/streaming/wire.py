@@ -84,6 +84,6 @@ def from_json(held: Any) -> Any:
     return {name: from_json(part) for name, part in held.items()}
 
 
-def _kind(name: str, content: Any) -> dict:
+def _kind(name: str, content: Any) -> dict[str, Any]:
     """Return the JSON object of one of `READERS`."""
     return {"kind": name, "of": content}
