@@ -156,7 +156,7 @@ class Influence:
         return frozen(pd.Series, values, self.counts.index)
 
 
-def influence(fit: LinearMixedModelResults, group: ArrayLike | None = None, refit: bool = False) -> Influence:
+def influence(fit: LinearMixedModelResults, group: str | ArrayLike | None = None, refit: bool = False) -> Influence:
     """Return the Influence of every level of a factor; see `DiagnosticMethods.influence`."""
     codes, levels = grouping(fit.model, group)
     name = "row" if group is None else str(levels.name)

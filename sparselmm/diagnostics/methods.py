@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,9 @@ class DiagnosticMethods:
         return self.influence().dfbetas
 
     @single_threaded
-    def influence(self: LinearMixedModelResults, group: ArrayLike | None = None, refit: bool = False) -> Influence:
+    def influence(
+        self: LinearMixedModelResults, group: str | ArrayLike | None = None, refit: bool = False
+    ) -> Influence:
         """Return how the fit changes without each level of a factor, exactly.
 
         Parameters
@@ -266,7 +269,11 @@ class DiagnosticMethods:
         return variance_inflation(self)
 
     @single_threaded
-    def robust(self: LinearMixedModelResults, kind: str = "CR2", groups: Any = None) -> Inference:
+    def robust(
+        self: LinearMixedModelResults,
+        kind: str = "CR2",
+        groups: str | ArrayLike | Sequence[str | ArrayLike] | None = None,
+    ) -> Inference:
         """Return tests and intervals of the fixed effects that hold if rows of different clusters are independent.
 
         Parameters
@@ -307,7 +314,11 @@ class DiagnosticMethods:
 
         return robust(self, kind, groups)
 
-    def cov_params_robust(self: LinearMixedModelResults, kind: str = "CR2", groups: Any = None) -> pd.DataFrame:
+    def cov_params_robust(
+        self: LinearMixedModelResults,
+        kind: str = "CR2",
+        groups: str | ArrayLike | Sequence[str | ArrayLike] | None = None,
+    ) -> pd.DataFrame:
         """Return the cluster-robust covariance of the fixed effects, (p, p); parameters and errors as of `robust`."""
         names = self.model.exog_names
         return pd.DataFrame(self.robust(kind, groups).covariance.copy(), index=names, columns=names)

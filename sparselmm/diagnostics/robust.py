@@ -20,18 +20,22 @@ from .adjustment import adjusted, relative_rows
 from .subset import coarsest_factor, grouping
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from ..results import LinearMixedModelResults
 
 KINDS = ("CR0", "CR1", "CR1S", "CR2")
 INDEFINITE = "The two-way covariance had negative eigenvalues, which were set to zero (Cameron, Gelbach & Miller 2011)."
 
 
-def robust(fit: LinearMixedModelResults, kind: str, groups: Any) -> Inference:
+def robust(
+    fit: LinearMixedModelResults, kind: str, groups: str | ArrayLike | Sequence[str | ArrayLike] | None
+) -> Inference:
     """Return cluster-robust Inference; see `DiagnosticMethods.robust`."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
     groups = coarsest_factor(fit.model) if groups is None else groups
-    factors = groups if isinstance(groups, (list, tuple)) and len(groups) < 3 else [groups]
+    factors: Sequence[Any] = groups if isinstance(groups, (list, tuple)) and len(groups) < 3 else [groups]
     found = [grouping(fit.model, group) for group in factors]
     for _, levels in found:
         if len(levels) < 2:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..model import LinearMixedModel
 
 
-def grouping(model: LinearMixedModel, groups: ArrayLike | None) -> tuple[np.ndarray, pd.Index]:
+def grouping(model: LinearMixedModel, groups: str | ArrayLike | None) -> tuple[np.ndarray, pd.Index]:
     """Return codes (n,) and levels of the factor that divides the rows.
 
     Parameters

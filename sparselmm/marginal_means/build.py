@@ -19,6 +19,7 @@ from .transforms import transformation
 if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
     from .forms import LinearForms
+    from .grid import Reduction
 
 NAME = re.compile(r"`([^`]+)`|([^\s~|:*+,`]+)")
 
@@ -29,7 +30,7 @@ def means(
     by: str | Sequence[str] | None,
     at: Mapping[str, Any] | None,
     weights: str,
-    cov_reduce: Any,
+    cov_reduce: Reduction,
     ddf: str,
     level: float,
 ) -> MarginalMeans:
@@ -45,7 +46,7 @@ def slopes(
     by: str | Sequence[str] | None,
     at: Mapping[str, Any] | None,
     weights: str,
-    cov_reduce: Any,
+    cov_reduce: Reduction,
     ddf: str,
     level: float,
 ) -> MarginalMeans:
@@ -61,7 +62,7 @@ def joint_tests(
     fit: LinearMixedModelResults,
     by: str | Sequence[str] | None,
     at: Mapping[str, Any] | None,
-    cov_reduce: Any,
+    cov_reduce: Reduction | None,
     ddf: str,
 ) -> pd.DataFrame:
     """Return F tests of all effects; see `MarginalMeansMethods.joint_tests`."""

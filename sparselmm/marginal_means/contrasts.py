@@ -6,10 +6,15 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Method: TypeAlias = str | dict[str, Sequence[float]] | pd.DataFrame | ArrayLike  # a name of METHODS, or weights
 
 MOST_POWERS = 6
 POLYNOMIALS = ("linear", "quadratic", "cubic", "quartic", "degree 5", "degree 6")
@@ -18,7 +23,7 @@ OPERATORS = re.compile(r"[-+/*]")
 
 
 def matrix(
-    method: Any, names: Sequence[str], ref: int | str | Sequence[int | str] = 0, reverse: bool = False
+    method: Method, names: Sequence[str], ref: int | str | Sequence[int | str] = 0, reverse: bool = False
 ) -> tuple[np.ndarray, list[str], str]:
     """Return the weights K (c, k) of contrasts among k means, their labels, and the usual adjustment.
 
@@ -55,7 +60,7 @@ def matrix(
 
 
 def products(
-    methods: Any, keys: pd.DataFrame, ref: int | str | Sequence[int | str] = 0, reverse: bool = False
+    methods: str | Sequence[Method], keys: pd.DataFrame, ref: int | str | Sequence[int | str] = 0, reverse: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the products of contrasts of every factor in keys (k, f), the first fastest, and their labels."""
     methods = [methods] * keys.shape[1] if isinstance(methods, str) else list(methods)

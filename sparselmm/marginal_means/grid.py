@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ..columns import Columns
     from ..results import LinearMixedModelResults
+
+    Reduction = str | bool | Callable[[np.ndarray], Any]  # "mean", False or a function
 
 LARGEST = 50_000_000  # numbers in the design of a grid
 FEW = 2  # different values of a number that is kept as it is, like the levels of a factor
@@ -67,7 +69,7 @@ class ReferenceGrid:
     """
 
     def __init__(
-        self, fit: LinearMixedModelResults, at: Mapping[str, Any] | None = None, cov_reduce: Any = "mean"
+        self, fit: LinearMixedModelResults, at: Mapping[str, Any] | None = None, cov_reduce: Reduction = "mean"
     ) -> None:
         if fit.model.design is None:
             raise DataError(
@@ -213,7 +215,7 @@ def _variables(term: Term, available: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name in available))
 
 
-def _axis(fixed: Columns, name: str, values: Any, chosen: Any, cov_reduce: Any) -> Axis:
+def _axis(fixed: Columns, name: str, values: Any, chosen: Any, cov_reduce: Reduction) -> Axis:
     """Return the axis of a predictor, given its values in the data and those chosen with at=."""
     levels = _levels(fixed, name, values)
     if levels is not None:
@@ -226,8 +228,8 @@ def _axis(fixed: Columns, name: str, values: Any, chosen: Any, cov_reduce: Any) 
     if chosen is not None:
         different = _numbers(name, chosen, "at")
     elif not counted and cov_reduce is not False:
-        function = np.mean if cov_reduce == "mean" else cov_reduce
-        different = _numbers(name, function(values), "cov_reduce")
+        reduced = cov_reduce(values) if callable(cov_reduce) else np.mean(values)
+        different = _numbers(name, reduced, "cov_reduce")
     return Axis(name, different, categorical=False, counted=counted)
 
 

@@ -19,7 +19,11 @@ from .printing import as_html, as_text
 from .transforms import Transformation
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from numpy.typing import ArrayLike
+
+    from .contrasts import Method
 
 ESTIMATES = ["estimate", "std.error", "df", "statistic", "p.value", "conf.low", "conf.high"]
 
@@ -112,13 +116,13 @@ class MarginalMeans:
     @single_threaded
     def contrasts(
         self,
-        method: Any = "pairwise",
+        method: Method = "pairwise",
         adjust: str | None = None,
         *,
-        by: Any = ...,
+        by: str | Sequence[str] | EllipsisType | None = ...,
         ref: int | str | Sequence[int | str] = 0,
         reverse: bool = False,
-        interaction: str | Sequence[str] | None = None,
+        interaction: str | Sequence[Method] | None = None,
     ) -> MarginalMeans:
         """Return contrasts among the rows of every family.
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..results import LinearMixedModelResults
+    from .grid import Reduction
     from .means import MarginalMeans
 
 
@@ -32,7 +33,7 @@ class MarginalMeansMethods:
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         weights: str = "equal",
-        cov_reduce: Any = "mean",
+        cov_reduce: Reduction = "mean",
         ddf: str = "satterthwaite",
         level: float = 0.95,
     ) -> MarginalMeans:
@@ -88,7 +89,7 @@ class MarginalMeansMethods:
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         weights: str = "equal",
-        cov_reduce: Any = "mean",
+        cov_reduce: Reduction = "mean",
         ddf: str = "satterthwaite",
         level: float = 0.95,
     ) -> MarginalMeans:
@@ -114,7 +115,7 @@ class MarginalMeansMethods:
         self: LinearMixedModelResults,
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
-        cov_reduce: Any = None,
+        cov_reduce: Reduction | None = None,
         ddf: str = "satterthwaite",
     ) -> pd.DataFrame:
         """Return an F test of every main effect and interaction of the marginal means (like type III).

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from .base import GroupedModel
     from .params import MixedLMParams
 
+    Random = int | Sequence[int] | np.random.Generator | np.random.RandomState | None  # a source of numbers, or a seed
+
 
 class Distribution:
     """Distribution of the response of a model; see `MixedLM.get_distribution`."""
@@ -23,7 +26,7 @@ class Distribution:
         self.exog = model.exog if exog is None else np.asarray(exog)
         self.fe_params, self.cov_re, self.vcomp = params.fe_params, scale * params.cov_re, scale * params.vcomp
 
-    def rvs(self, n: int | None = None, rng: Any = None, random_state: Any = None) -> np.ndarray:
+    def rvs(self, n: int | None = None, rng: Random = None, random_state: Random = None) -> np.ndarray:
         """Return a simulated response, (n,).
 
         Parameters
@@ -47,6 +50,6 @@ class Distribution:
         return y + np.sqrt(self.scale) * rng.normal(size=y.size)
 
 
-def generator(rng: Any) -> np.random.Generator | np.random.RandomState:
+def generator(rng: Random) -> np.random.Generator | np.random.RandomState:
     """Return a source of random numbers, itself or from a seed."""
     return rng if isinstance(rng, (np.random.Generator, np.random.RandomState)) else np.random.default_rng(rng)

@@ -12,6 +12,7 @@ from .distribution import generator
 from .params import MixedLMParams
 
 if TYPE_CHECKING:
+    from .distribution import Random
     from .results import MixedLMResults
 
 
@@ -56,7 +57,7 @@ def profile_re(
     return np.array(profile)
 
 
-def bootstrap(fit: MixedLMResults, nrep: int, method: str | Sequence[str] | None, rng: Any) -> np.ndarray:
+def bootstrap(fit: MixedLMResults, nrep: int, method: str | Sequence[str] | None, rng: Random) -> np.ndarray:
     """Return `params` of fits to responses simulated from a fit, (nrep, k)."""
     model, rng, replicates = fit.model, generator(rng), []
     distribution = model.get_distribution(np.asarray(fit.params), fit.scale, None)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..model import LinearMixedModel
     from .classical import Outcome
+    from .distribution import Random
     from .fitting import Problem
     from .model import MixedLM
 
@@ -202,7 +203,7 @@ class MixedLMResults(Estimates):
         method: str | Sequence[str] | None = None,
         disp: int = 0,
         store: int = 1,
-        rng: Any = None,
+        rng: Random = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard deviation and all replicates of `params` in a parametric bootstrap.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,7 +40,9 @@ def axes_for(ax: Axes | None, figsize: tuple[float, float] = (6.0, 4.2)) -> Axes
     return module.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
-def panel_for(axes: ArrayLike | None, count: int, columns: int, size: tuple[float, float] = (4.2, 3.4)) -> np.ndarray:
+def panel_for(
+    axes: np.ndarray | Sequence[Axes] | None, count: int, columns: int, size: tuple[float, float] = (4.2, 3.4)
+) -> np.ndarray:
     """Return the axes of a panel, (count,): the first of those given, or those of a new figure."""
     module = pyplot()
     if axes is None:
@@ -85,7 +87,9 @@ def ink(ax: Axes, strength: float = 1.0) -> tuple[float, ...]:
     return tuple(strength * text + (1.0 - strength) * background)
 
 
-def points(ax: Axes, x: ArrayLike, y: ArrayLike, hue: Any = None, size: float = 4.0) -> Artist:
+def points(
+    ax: Axes, x: ArrayLike, y: ArrayLike, hue: str | tuple[float, ...] | None = None, size: float = 4.0
+) -> Artist:
     """Draw points; beyond `MANY` the cells of a grid, darker the more points they hold."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     hue = ink(ax, 0.55) if hue is None else hue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
 
 
-def influence_data(fit: LinearMixedModelResults, group: ArrayLike | None = None, most: int = 30) -> pd.DataFrame:
+def influence_data(fit: LinearMixedModelResults, group: str | ArrayLike | None = None, most: int = 30) -> pd.DataFrame:
     """Return the levels of a grouping factor with the largest Cook's distances, sorted.
 
     Parameters
@@ -38,7 +38,7 @@ def influence_data(fit: LinearMixedModelResults, group: ArrayLike | None = None,
 
 
 def influence(
-    fit: LinearMixedModelResults, group: ArrayLike | None = None, most: int = 30, ax: Axes | None = None
+    fit: LinearMixedModelResults, group: str | ArrayLike | None = None, most: int = 30, ax: Axes | None = None
 ) -> Axes:
     """Draw Cook's distance of the most influential levels of a grouping factor.
 
@@ -67,7 +67,7 @@ def influence(
     return ax
 
 
-def _sorted(fit: LinearMixedModelResults, group: ArrayLike | None) -> pd.Series:
+def _sorted(fit: LinearMixedModelResults, group: str | ArrayLike | None) -> pd.Series:
     """Return Cook's distance of every level that has one, ascending."""
     group = choose(fit.random_effects, None, "group") if group is None else group
     return fit.influence(group).cooks_distance.rename("cooks_distance").dropna().sort_values(kind="stable")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from .canvas import DASHES, color, panel_for, pyplot
 from .profiles import in_words, of_parameter, profile_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
     from scipy.interpolate import PchipInterpolator
 
@@ -23,7 +25,10 @@ SIZE = 2.3  # inches of a panel
 
 
 def profile_pairs_data(
-    fit: LinearMixedModelResults, profile: Profile | None = None, which: Any = None, level: float = 0.95
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Return, for every pair of parameters, the traces of the profiles and the contour of the joint region.
 
@@ -67,9 +72,9 @@ def profile_pairs_data(
 def profile_pairs(
     fit: LinearMixedModelResults,
     profile: Profile | None = None,
-    which: Any = None,
+    which: str | int | Sequence[str | int] | None = None,
     level: float = 0.95,
-    axes: ArrayLike | None = None,
+    axes: np.ndarray | Sequence[Axes] | None = None,
 ) -> np.ndarray:
     """Draw the traces of every pair of profiled parameters, and the contour of their joint region.
 

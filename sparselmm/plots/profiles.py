@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from ..labels import parameter_name
 from .canvas import color, ink, panel_for, short, zero_line
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from matplotlib.axes import Axes
 
     from ..profile.profile import Profile
     from ..results import LinearMixedModelResults
@@ -23,7 +24,10 @@ KINDS = {"sd": "Standard deviation of", "cor": "Correlation"}
 
 
 def profile_data(
-    fit: LinearMixedModelResults, profile: Profile | None = None, which: Any = None, level: float = 0.95
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Return the profile curves of the parameters: columns group, term, value and zeta.
 
@@ -43,9 +47,9 @@ def profile_data(
 def profile(
     fit: LinearMixedModelResults,
     profile: Profile | None = None,
-    which: Any = None,
+    which: str | int | Sequence[str | int] | None = None,
     level: float = 0.95,
-    axes: ArrayLike | None = None,
+    axes: np.ndarray | Sequence[Axes] | None = None,
 ) -> np.ndarray:
     """Draw zeta, the signed root of the deviance, against each parameter.
 
@@ -89,7 +93,10 @@ def profile(
 
 
 def profile_density_data(
-    fit: LinearMixedModelResults, profile: Profile | None = None, which: Any = None, level: float = 0.95
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Return the profile densities of the parameters: columns group, term, value and density.
 
@@ -104,9 +111,9 @@ def profile_density_data(
 def profile_density(
     fit: LinearMixedModelResults,
     profile: Profile | None = None,
-    which: Any = None,
+    which: str | int | Sequence[str | int] | None = None,
     level: float = 0.95,
-    axes: ArrayLike | None = None,
+    axes: np.ndarray | Sequence[Axes] | None = None,
 ) -> np.ndarray:
     """Draw the profile density of each parameter, for which zeta would be standard normal, with its interval.
 
@@ -140,7 +147,9 @@ def _limit(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 
-def profile_of(fit: LinearMixedModelResults, profile: Profile | None, which: Any, z: float) -> Profile:
+def profile_of(
+    fit: LinearMixedModelResults, profile: Profile | None, which: str | int | Sequence[str | int] | None, z: float
+) -> Profile:
     """Return the profile given, or that of the parameters that are wanted, followed to zeta = ±z at least."""
     level = max(0.99, 2.0 * NormalDist().cdf(z) - 1.0)
     return fit.profile(which=which, level=level) if profile is None else profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from .quantiles import qq, qq_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
 
     from ..results import LinearMixedModelResults
     from ..terms import RandomTerm
@@ -165,7 +165,9 @@ def residual_panel_data(fit: LinearMixedModelResults, term: str | None = None) -
     return table.assign(standardized=standardized, normal=normal, group=group)
 
 
-def residual_panel(fit: LinearMixedModelResults, term: str | None = None, axes: ArrayLike | None = None) -> np.ndarray:
+def residual_panel(
+    fit: LinearMixedModelResults, term: str | None = None, axes: np.ndarray | Sequence[Axes] | None = None
+) -> np.ndarray:
     """Draw the residuals in four views: against fitted values, normal quantiles, spread, and by level.
 
     Parameters

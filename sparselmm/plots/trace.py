@@ -12,7 +12,6 @@ from .canvas import DASHES, MARKERS, color, ink, legend_above, panel_for, short,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
 
     from ..results import LinearMixedModelResults
 
@@ -47,7 +46,7 @@ def trace_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     return table.join(pd.DataFrame(theta, columns=_names(fit)))
 
 
-def trace(fit: LinearMixedModelResults, axes: ArrayLike | None = None) -> np.ndarray:
+def trace(fit: LinearMixedModelResults, axes: np.ndarray | Sequence[Axes] | None = None) -> np.ndarray:
     """Draw the run of the optimiser: the deviance above its minimum and the gradient (log), and the path of θ.
 
     Open marks are steps that were rejected.

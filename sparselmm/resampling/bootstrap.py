@@ -163,7 +163,7 @@ def bootstrap(
     n: int,
     kind: str,
     statistic: Statistic | None,
-    cluster: ArrayLike | None,
+    cluster: str | ArrayLike | None,
     rng: int | np.random.Generator | None,
     n_jobs: int,
     progress: bool,

@@ -118,7 +118,7 @@ class ResamplingMethods:
         kind: str = "parametric",
         statistic: Statistic | None = None,
         *,
-        cluster: ArrayLike | None = None,
+        cluster: str | ArrayLike | None = None,
         rng: int | np.random.Generator | None = None,
         n_jobs: int = 1,
         progress: bool = False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RESPONSES = ("parametric", "residual", "wild")
 
 
-def response_sampler(fit: LinearMixedModelResults, kind: str, cluster: ArrayLike | None) -> tuple[Sampler, str]:
+def response_sampler(fit: LinearMixedModelResults, kind: str, cluster: str | ArrayLike | None) -> tuple[Sampler, str]:
     """Return a function (n, rng) -> responses (n_obs, n) of a bootstrap that keeps the design, and what it draws."""
     mean = linear_part(fit.model, fit.beta)
     if kind == "parametric":
@@ -84,7 +84,7 @@ def _aligned(cov: np.ndarray, Q: np.ndarray) -> np.ndarray:
 
 
 def clusters(
-    model: LinearMixedModel, cluster: ArrayLike | None = None, independent: bool = False
+    model: LinearMixedModel, cluster: str | ArrayLike | None = None, independent: bool = False
 ) -> tuple[np.ndarray, str]:
     """Return the cluster of each row (n,) and what it is called.
 
