@@ -71,15 +71,16 @@ class ReferenceGrid:
     def __init__(
         self, fit: LinearMixedModelResults, at: Mapping[str, Any] | None = None, cov_reduce: Reduction = "mean"
     ) -> None:
-        if fit.model.design is None:
+        design = fit.model.design
+        if design is None:
             raise DataError(
                 "A model built from arrays does not know its predictors. Build it from a formula, or give the rows of "
                 "L yourself: fit.inference().estimates(L)."
             )
         if cov_reduce is not False and cov_reduce != "mean" and not callable(cov_reduce):
             raise ValueError(f"cov_reduce must be 'mean', a function or False, not {cov_reduce!r}.")
-        self.model, self.fixed = fit.model, fit.model.design.spec.fixed
-        self.columns = fit.model.design.table.columns
+        self.model, self.design, self.fixed = fit.model, design, design.spec.fixed
+        self.columns = design.table.columns
         self.terms = tuple(_variables(term, self.fixed.variables) for term in formula_terms(self.fixed.text))
         names = dict.fromkeys(name for term in self.terms for name in term)
         at = dict(at or {})
@@ -174,7 +175,7 @@ class ReferenceGrid:
         counted = [axis for axis in self.axes.values() if axis.counted]
         codes = np.array([positions(_index(axis.values), self.columns[axis.name]) for axis in counted], dtype=int)
         shape = [axis.size for axis in counted]
-        frequencies = self.model.design.frequencies
+        frequencies = self.design.frequencies
         codes = codes.reshape(len(counted), frequencies.size)
         inside = (codes >= 0).all(axis=0)
         codes, frequencies = codes[:, inside], frequencies[inside]

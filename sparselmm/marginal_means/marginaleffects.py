@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import ArrayLike
 
-    from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
 
 MISSING = "to_marginaleffects() needs the package marginaleffects, 0.6 or later: pip install marginaleffects."
@@ -40,7 +39,7 @@ def adapter(fit: LinearMixedModelResults) -> Any:
 
         def get_exog(self, newdata: Any) -> np.ndarray:
             """Return the fixed columns of new data, (n, p), and the offset."""
-            return _design(model, newdata)
+            return _design(grid, newdata)
 
         def get_predict(self, params: ArrayLike, newdata: np.ndarray) -> pl.DataFrame:
             """Return the predictions of the rows of a design."""
@@ -57,12 +56,12 @@ def adapter(fit: LinearMixedModelResults) -> Any:
             """Say that predictions are linear: differences of differences would lose the errors of slopes."""
             return {"model_type": "linear", "family": None, "link": None}
 
-    columns = {name: _column(pl, values) for name, values in model.design.table.columns.items()}
+    columns = {name: _column(pl, values) for name, values in grid.design.table.columns.items()}
     columns.setdefault(model.endog_name, model.endog)
     vault = ModelVault(
         coef=np.append(fit.beta, np.ones(fixed)),
         coefnames=np.array([*model.exog_names, *["offset"] * fixed]),
-        formula=lambda data: (None, _design(model, data)),  # its own reader does not know bars
+        formula=lambda data: (None, _design(grid, data)),  # its own reader does not know bars
         modeldata=pl.DataFrame(columns),
         package="sparselmm",
         variable_names=[model.endog_name, *grid.axes],
@@ -74,9 +73,9 @@ def adapter(fit: LinearMixedModelResults) -> Any:
     return wrapped
 
 
-def _design(model: LinearMixedModel, data: Any) -> np.ndarray:
+def _design(grid: ReferenceGrid, data: Any) -> np.ndarray:
     """Return the fixed columns that the model kept, (n, p), and its offset if it has one."""
-    spec = model.design.spec
+    spec, model = grid.design.spec, grid.model
     table = read_table(data, sorted({name for part in (spec.fixed, *spec.offsets) for name in part.variables}))
     parts = [spec.fixed.build(table)[:, model.kept]]
     if model.offset is not None:

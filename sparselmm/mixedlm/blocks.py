@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,7 +50,7 @@ def _pattern(shapes: tuple[TermShape, ...], k: int, i: int, j: int) -> list[np.n
 def _gram(cross: CrossProducts) -> sp.csr_array:
     """Return S = Z'Z, sparse (q, q)."""
     K = len(cross.shapes)
-    grid = [[None] * K for _ in range(K)]
+    grid: list[list[Any]] = [[None] * K for _ in range(K)]
     for k, block in enumerate(cross.diagonal):
         grid[k][k] = block if sp.issparse(block) else _block_diagonal(block, cross.shapes[k].n_effects)
     for (k, m), block in cross.cross.items():

@@ -61,7 +61,7 @@ def bootstrap(fit: MixedLMResults, nrep: int, method: str | Sequence[str] | None
     """Return `params` of fits to responses simulated from a fit, (nrep, k)."""
     model, rng, replicates = fit.model, generator(rng), []
     distribution = model.get_distribution(np.asarray(fit.params), fit.scale, None)
-    arguments = {"fe_pen": fit.fe_pen, "cov_pen": fit.cov_pen, "free": fit.freepat, "method": method}
+    arguments: dict[str, Any] = {"fe_pen": fit.fe_pen, "cov_pen": fit.cov_pen, "free": fit.freepat, "method": method}
     start = None if fit.freepat is None else fit.params_object
     sample = model
     for _ in range(nrep):

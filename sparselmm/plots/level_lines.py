@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, ink, name_columns, points
-from .predictors import is_number, offset_name, predictors
+from .predictors import design_of, is_number, offset_name, predictors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def level_lines_data(fit: LinearMixedModelResults, term: str | None = None, x: s
     """
     model, (term, x) = fit.model, _chosen(fit, term, x)
     part = next(part for part in model.terms if part.name == term)
-    table = pd.DataFrame(dict(model.design.table.columns))
+    table = pd.DataFrame(dict(design_of(model).table.columns))
     _, first = np.unique(part.codes, return_index=True)
     if is_number(model, x):
         limits = table[x].groupby(part.codes).agg(["min", "max"]).to_numpy(dtype=float)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .canvas import DASHES, MANY, MARKERS, axes_for, choose, color, ink, name_columns, points, short, shortened
-from .predictors import along, in_words, is_number, offset_name, predictors, some, typical
+from .predictors import along, design_of, in_words, is_number, offset_name, predictors, some, typical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def predictions_data(
     position = pd.MultiIndex.from_product([range(len(values[name])) for name in order])
     rows = {name: pd.Series(values[name]).array[position.get_level_values(i)] for i, name in enumerate(order)}
     table = pd.DataFrame(rows)[[*shown, *order[len(shown) :]]]
-    offset = model.design.table.columns.get(offset_name())
+    offset = design_of(model).table.columns.get(offset_name())
     offset = None if offset is None else np.full(len(table), np.mean(offset))
     predicted = fit.predict(table, random=False, interval="mean", level=level, ddf=ddf, offset=offset)
     return pd.concat([table, predicted], axis=1)
@@ -145,7 +145,7 @@ def _draw_data(
     ax: Axes, model: LinearMixedModel, x: str, by: str | None, labels: list[Any] | None, values: list[Any]
 ) -> None:
     """Draw the response at every row, in the colours of the values of `by` where all have one."""
-    columns, y = model.design.table.columns, model.endog
+    columns, y = design_of(model).table.columns, model.endog
     group, hued = np.zeros(y.size, dtype=int), False
     if by is not None and y.size <= MANY:
         group = pd.Index(values).get_indexer(pd.Index(columns[by]))

@@ -11,7 +11,8 @@ from ..errors import DataError
 from ..terms import factorize
 
 if TYPE_CHECKING:
-    from ..columns import Columns
+    from ..columns import Columns, Expression
+    from ..frame import Design
     from ..model import LinearMixedModel
 
 GRID = 100  # values of a numeric predictor
@@ -21,14 +22,21 @@ QUANTILES = (0.1, 0.5, 0.9)  # where a number with more has its lines
 
 def predictors(model: LinearMixedModel, columns: Iterable[Columns] = ()) -> dict[str, Any]:
     """Return the columns of the data that the fixed effects, the offset and the given parts of the formula use."""
-    if model.design is None:
-        raise DataError("A model built from arrays has no columns to predict along. Build it from a formula.")
-    spec, table = model.design.spec, model.design.table
-    used = {name for part in (spec.fixed, *spec.offsets, *columns) for name in part.variables} - {offset_name()}
+    design = design_of(model)
+    spec, table = design.spec, design.table
+    parts: list[Columns | Expression] = [spec.fixed, *spec.offsets, *columns]
+    used = {name for part in parts for name in part.variables} - {offset_name()}
     found = {name: values for name, values in table.columns.items() if name in used}
     if not found:
         raise DataError("The fixed effects use no column of the data: there is nothing to predict along.")
     return found
+
+
+def design_of(model: LinearMixedModel) -> Design:
+    """Return the design of a model from a formula; a DataError for one from arrays."""
+    if model.design is None:
+        raise DataError("A model built from arrays has no columns to predict along. Build it from a formula.")
+    return model.design
 
 
 def offset_name() -> str:
@@ -40,8 +48,9 @@ def offset_name() -> str:
 
 def is_number(model: LinearMixedModel, name: str) -> bool:
     """Return whether a column is a number, and not categorical in the fixed effects."""
-    spec = model.design.spec.fixed.spec
-    if model.design.table.columns[name].dtype.kind not in "iuf":
+    design = design_of(model)
+    spec = design.spec.fixed.spec
+    if design.table.columns[name].dtype.kind not in "iuf":
         return False
     if spec is None:
         return True

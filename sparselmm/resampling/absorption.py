@@ -53,7 +53,7 @@ class DenseGram:
                 if m == self.first:
                     continue
                 block = cross.diagonal[k] if k == m else cross.cross[k, m] if k < m else cross.cross[m, k].T
-                block = block.toarray() if sp.issparse(block) else _block_diagonal(block)
+                block = _block_diagonal(block) if isinstance(block, np.ndarray) else block.toarray()
                 if k == self.first:
                     self.B[:, columns] = block
                 else:

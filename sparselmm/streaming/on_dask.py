@@ -88,9 +88,11 @@ def added(*sums: Sums) -> Sums:
     return sums[0] if len(sums) == 1 else sums[0] + sums[1]
 
 
-@sizeof.register(Sums)
 def _bytes(sums: Sums) -> int:
     """Return the bytes that sums hold, by which workers decide what moves and what is spilled."""
     arrays: list[pickle.PickleBuffer] = []
     rest = pickle.dumps(sums, protocol=5, buffer_callback=arrays.append)
     return len(rest) + sum(array.raw().nbytes for array in arrays)
+
+
+sizeof.register(Sums, _bytes)
