@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +15,17 @@ class Engine(Protocol):
     else refers to the last θ. Vectors are in the order of the model's terms, length q.
     """
 
-    description: str  #: one sentence: how M is factored
-    slack: float  #: by how much the deviance may be at odds with its derivatives; zero for an exact engine
-    tolerance: float  #: decrease of the deviance below which derivatives promise nothing; zero for an exact engine
+    @property
+    def description(self) -> str:
+        """One sentence: how M is factored."""
+
+    @property
+    def slack(self) -> float:
+        """By how much the deviance may be at odds with its derivatives; zero for an exact engine."""
+
+    @property
+    def tolerance(self) -> float:
+        """Decrease of the deviance below which derivatives promise nothing; zero for an exact engine."""
 
     def factorize(self, theta: np.ndarray) -> None:
         """Factor M(θ)."""
@@ -38,3 +47,30 @@ class Engine(Protocol):
 
     def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj over the levels of term k, (c_k, c_k); V in units of σ²."""
+
+
+class StochasticEngine(Engine, Protocol):
+    """An engine whose log|M| and traces have a Monte-Carlo error, from random probes."""
+
+    report: Callable[[int], None] | None  #: called with the number of iterations of the solve at work
+
+    @property
+    def probes(self) -> int:
+        """Number of random probes."""
+
+    @property
+    def iterations(self) -> int:
+        """Largest number of iterations for one set of right-hand sides."""
+
+    @property
+    def seed(self) -> np.random.Generator:
+        """The generator as it was before the probes were drawn."""
+
+    def add_probes(self, count: int) -> None:
+        """Draw further probes."""
+
+    def gradient_samples(self) -> np.ndarray:
+        """Return the random part of ∂d/∂θ from every probe, (t, m)."""
+
+    def logdet_error(self) -> float:
+        """Return the Monte-Carlo standard error of `logdet`."""
