@@ -62,6 +62,7 @@ class Search:
 
     def exact(self, start: np.ndarray, before: int = 0) -> Found:
         """Search by the exact engine."""
+        assert self.choice.exact is not None, self.choice.route
         likelihood = ProfiledLikelihood(self.cross, self.reml, self.choice.exact())
         left = max(1, self.max_evaluations - before)
         scale = likelihood.theta_scale
@@ -71,6 +72,7 @@ class Search:
         self, start: np.ndarray, minimize: Callable[..., tuple[FitRecord, Evaluation]] = minimize_with_probes
     ) -> Found:
         """Search by conjugate gradients, with as many probes as the errors ask for."""
+        assert self.choice.stochastic is not None, self.choice.route
         engine = self.choice.stochastic(self.rng)
         engine.report = self.progress.iterations
         likelihood = ProfiledLikelihood(self.cross, self.reml, engine)
@@ -98,6 +100,7 @@ class Search:
             return self.exact(start)
         if record.monte_carlo is None or record.monte_carlo.deviance <= ENOUGH:
             return likelihood, record, at
+        assert self.choice.exact is not None, self.choice.route
         try:
             exact = ProfiledLikelihood(self.cross, self.reml, self.choice.exact()).evaluate(at.theta)
         except KeyboardInterrupt as stop:
