@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
@@ -18,13 +20,18 @@ from .errors import DataError
 from .files import replaced
 from .terms import STRUCTURES
 
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
+    from .crossproducts import CrossProducts
+
 FORMAT = 2
 DENSE = ("XX", "Xy", "ZX", "Zy", "basis", "center")
 SPARSE = ("data", "indices", "indptr")
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def save(cross, file) -> None:
+def save(cross: CrossProducts, file: str | os.PathLike[str] | BinaryIO) -> None:
     """Write cross-products to a path or binary file; see `CrossProducts.save`."""
     arrays = {name: getattr(cross, name) for name in DENSE}
     for k, block in enumerate(cross.diagonal):
@@ -49,29 +56,29 @@ def save(cross, file) -> None:
         np.savez(opened, **arrays)
 
 
-def load(file) -> dict:
+def load(file: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
     """Return the fields of the cross-products that `save` wrote; see `CrossProducts.load`."""
     if not hasattr(file, "read"):
         with open(file, "rb") as opened:
             return load(opened)
     name = getattr(file, "name", "The file")
     try:
-        return _fields(_read_arrays(file))
+        return _fields(_read_arrays(cast(BinaryIO, file)))
     except Exception as error:  # whatever a broken or hostile file leads to
         raise DataError(f"{name} holds no cross-products that can be read ({error or type(error).__name__}).") from None
 
 
 @contextmanager
-def _opened_to_write(file):
+def _opened_to_write(file: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
     """Yield a binary file to write to; a path gets its new content at the end, if nothing fails."""
     if hasattr(file, "write"):
-        yield file
+        yield cast(BinaryIO, file)
         return
     with replaced(file) as unfinished, open(unfinished, "xb") as opened:
         yield opened
 
 
-def _read_arrays(file) -> dict:
+def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file, none larger than the file."""
     size = file.seek(0, os.SEEK_END)
     with ZipFile(file) as archive:
@@ -81,7 +88,7 @@ def _read_arrays(file) -> dict:
         return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
 
 
-def _read_array(archive, member):
+def _read_array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
     """Return an array whose header agrees with its size, in the byte order of this machine."""
     with archive.open(member) as opened:
         shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(opened)](opened)
@@ -93,7 +100,7 @@ def _read_array(archive, member):
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _fields(arrays) -> dict:
+def _fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the checked fields of cross-products."""
     facts = json.loads(arrays["facts"].tobytes())
     _require(facts["format"] == FORMAT, "it was written by another version of sparselmm; sum the rows again")
@@ -120,19 +127,21 @@ def _fields(arrays) -> dict:
     }
 
 
-def _shape(levels, columns, structure, name):
+def _shape(levels: Any, columns: Any, structure: Any, name: Any) -> TermShape:
     """Return a checked TermShape."""
     valid = _is_count(levels) and _is_count(columns) and structure in STRUCTURES and isinstance(name, str)
     _require(valid, "the shape of a term is not one")
     return TermShape(levels, columns, structure, name)
 
 
-def _pack(name, block) -> dict:
+def _pack(name: str, block: np.ndarray | sp.csr_array) -> dict[str, Any]:
     """Return a block as named arrays."""
     return {f"{name}_{part}": getattr(block, part) for part in SPARSE} if sp.issparse(block) else {name: block}
 
 
-def _unpack(arrays, name, rows, columns, shape=None):
+def _unpack(
+    arrays: Mapping[str, np.ndarray], name: str, rows: int, columns: int, shape: TermShape | None = None
+) -> Any:
     """Return the checked block of named arrays: sparse, or blocks (l, c, c) of a term of that shape."""
     if shape is not None and name in arrays:
         _check_dense(arrays[name], (shape.n_levels, shape.n_columns, shape.n_columns))
@@ -146,7 +155,7 @@ def _unpack(arrays, name, rows, columns, shape=None):
     return block
 
 
-def _pack_labels(name, levels):
+def _pack_labels(name: str, levels: pd.Index) -> tuple[str, dict[str, np.ndarray]]:
     """Return the kind of labels and the arrays that hold them: numbers and dates as such, texts in one."""
     values = levels.to_numpy()
     if values.dtype.kind in "biufmM":
@@ -158,9 +167,9 @@ def _pack_labels(name, levels):
     return "texts", {name: np.frombuffer(b"".join(texts), dtype=np.uint8), f"{name}_ends": ends}
 
 
-def _unpack_labels(arrays, name, kind, count) -> pd.Index:
+def _unpack_labels(arrays: Mapping[str, np.ndarray], name: str, kind: str, count: int) -> pd.Index:
     """Return the checked labels of the levels of a term."""
-    values = arrays[name]
+    values: Any = arrays[name]
     if kind == "texts":
         text, ends = values.tobytes(), [0, *arrays[f"{name}_ends"].tolist()]
         _require(sorted(ends) == ends and ends[-1] == len(text), "texts of labels have other ends")
@@ -174,17 +183,17 @@ def _unpack_labels(arrays, name, kind, count) -> pd.Index:
     return levels
 
 
-def _check_dense(values, shape, dtype="f8"):
+def _check_dense(values: np.ndarray, shape: tuple[int, ...], dtype: str = "f8") -> None:
     """Raise a ValueError unless values are finite, of a floating-point type and have the given shape."""
     _require(
         values.shape == shape and values.dtype == dtype and np.isfinite(values).all(), "an array is not as it says"
     )
 
 
-def _is_count(value):
+def _is_count(value: object) -> bool:
     return type(value) is int and 0 < value < 2**62
 
 
-def _require(valid, problem):
+def _require(valid: object, problem: str) -> None:
     if not valid:
         raise ValueError(problem)

@@ -6,15 +6,23 @@ takes milliseconds instead of microseconds (measured: a fit of 0.9 s took 50 s),
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from threading import Lock
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-_counts = {}  # threads of every BLAS when it was first seen, by the prefix of its name
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_counts: dict[str, int] = {}  # threads of every BLAS when it was first seen, by the prefix of its name
 
 
 @cache
-def _controller():
+def _controller() -> ThreadpoolController:
     """Return the controller of the BLAS libraries in this process."""
     from threadpoolctl import ThreadpoolController
 
@@ -32,16 +40,17 @@ def forget_libraries() -> None:
 class _OneThread:
     """The limit of one BLAS thread: the first of the blocks that overlap sets it, the last one lifts it."""
 
-    def __init__(self):
-        self._lock, self._blocks, self._limit = Lock(), 0, None
+    def __init__(self) -> None:
+        self._lock, self._blocks = Lock(), 0
+        self._limit: Any = None
 
-    def enter(self):
+    def enter(self) -> None:
         with self._lock:
             if not self._blocks:
                 self._limit = _controller().limit(limits=1)
             self._blocks += 1
 
-    def leave(self):
+    def leave(self) -> None:
         with self._lock:
             self._blocks -= 1
             if not self._blocks:
@@ -52,7 +61,7 @@ _one_thread = _OneThread()
 
 
 @contextmanager
-def one_blas_thread():
+def one_blas_thread() -> Iterator[None]:
     """Run the block with BLAS on one thread."""
     _one_thread.enter()
     try:
@@ -62,17 +71,17 @@ def one_blas_thread():
 
 
 @contextmanager
-def all_blas_threads():
+def all_blas_threads() -> Iterator[None]:
     """Run the block with as many BLAS threads as the process had at first."""
     with _controller().limit(limits=_counts):
         yield
 
 
-def single_threaded(function):
+def single_threaded(function: Callable[P, T]) -> Callable[P, T]:
     """Return the function wrapped to run with BLAS on one thread."""
 
     @wraps(function)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with one_blas_thread():
             return function(*args, **kwargs)
 
