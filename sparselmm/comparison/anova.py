@@ -34,7 +34,7 @@ def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
     full = fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit
     rows = {"<none>": row(full)}
     for name, L in hypotheses.items():
-        reduced = _constrained(fit.model, L).fit(reml=False, start=full.theta, engine=fit._engine)
+        reduced = constrained(fit.model, L).fit(reml=False, start=full.theta, engine=fit._engine)
         rows[name] = row(reduced, chi_squared(reduced, full, len(L)))
     notes = ["The model was refitted by maximum likelihood."] if fit.reml else []
     return TestTable("Deletion of single terms, likelihood ratio tests", table_of(rows)[0], tuple(notes))
@@ -50,7 +50,7 @@ def _f_tests(fit, inference, hypotheses):
     return frame.assign(**columns)[["sum_sq", "mean_sq", "df_num", "df_denom", "statistic", "p.value"]]
 
 
-def _constrained(model, L):
+def constrained(model, L):
     """Return the model without the columns of X that Lβ = 0 takes away."""
     X = model.exog @ model.cross.basis
     _, _, Vt = np.linalg.svd(L @ model.cross.basis)
