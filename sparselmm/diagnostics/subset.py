@@ -34,7 +34,7 @@ def grouping(model: LinearMixedModel, groups: str | ArrayLike | None) -> tuple[n
     for term in model.terms:
         if term.name == groups and term.matrix is None:
             return term.codes, term.levels.rename(term.name)
-    columns = {} if model.design is None else model.design.table.columns
+    columns: dict[str, Any] = {} if model.design is None else model.design.table.columns
     if groups in columns:
         codes, levels = factorize(columns[groups], groups)
         return codes, levels.rename(groups)

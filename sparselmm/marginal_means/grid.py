@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from formulaic.parser.types import Factor, Term
 
     from ..columns import Columns
+    from ..frame import Design
+    from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
 
     Reduction = str | bool | Callable[[np.ndarray], Any]  # "mean", False or a function
@@ -67,6 +69,13 @@ class ReferenceGrid:
     terms : tuple of tuple of str
         Predictors of each term.
     """
+
+    model: LinearMixedModel
+    design: Design
+    fixed: Columns
+    columns: dict[str, Any]
+    terms: tuple[tuple[str, ...], ...]
+    axes: dict[str, Axis]
 
     def __init__(
         self, fit: LinearMixedModelResults, at: Mapping[str, Any] | None = None, cov_reduce: Reduction = "mean"

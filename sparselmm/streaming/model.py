@@ -132,6 +132,7 @@ class StreamedModel(LinearMixedModel):
 
     sums: Sums
     design: StreamedDesign
+    terms: tuple[StreamedTerm, ...]  # type: ignore[assignment]  # what is known without the rows
     index = None
     keeps_rows = False
 
@@ -187,12 +188,12 @@ class StreamedModel(LinearMixedModel):
         return self.cross.nobs
 
     @property
-    def weights(self) -> Margin | None:
+    def weights(self) -> Margin | None:  # type: ignore[override]  # what is known without the rows
         """None without weights, else what is known of them (`Margin`)."""
         return self._margin("weights")
 
     @property
-    def offset(self) -> Margin | None:
+    def offset(self) -> Margin | None:  # type: ignore[override]  # what is known without the rows
         """None without an offset, else what is known of it (`Margin`)."""
         return self._margin("offset")
 

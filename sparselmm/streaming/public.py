@@ -69,8 +69,8 @@ def update(
     plan, sums = plan_and_sums(fit.model)
     source = open_source(new_rows) if is_source(new_rows) else Frames([new_rows])
     model = plan.model(sums + read(plan, source, progress, chunk_rows or CHUNK_ROWS))
-    options = {"reml": fit.reml, "start": fit.theta, "engine": fit._engine, "progress": progress} | options
-    return model.fit(**options)
+    given: dict[str, Any] = {"reml": fit.reml, "start": fit.theta, "engine": fit._engine, "progress": progress}
+    return model.fit(**given | options)
 
 
 def load_model(path: str | Path, context: Mapping[str, Any] | None = None) -> StreamedModel:
