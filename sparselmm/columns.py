@@ -6,6 +6,7 @@ import builtins
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from .caller import warn
 from .data import Table, near, plain, scattered
 from .errors import DataError, DataWarning
 from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
+
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor
 
 try:
     from formulaic import ModelSpec
@@ -76,7 +80,7 @@ def _variables(text: str, table: Table) -> tuple[str, ...]:
     return tuple(name for name in sorted(set().union(*lookups(text))) if name in table.columns)
 
 
-def _contrast(column: str, value):
+def _contrast(column: str, value: Any) -> Any:
     """Return formulaic's contrasts, given themselves or by their name in R."""
     if not isinstance(value, str):
         return value
@@ -99,7 +103,7 @@ class Expression:
         """Return the expression with the columns of `table` that it uses."""
         return cls(text, _variables(text, table), scope)
 
-    def values(self, table: Table):
+    def values(self, table: Table) -> Any:
         """Return its values (n,) in a plain type; the rows of the table must be complete."""
         name = column_name(self.text)
         if name is not None:
@@ -135,7 +139,7 @@ class Expression:
         return scattered(values, rows, np.nan)
 
 
-def positions(levels: pd.Index, labels) -> np.ndarray:
+def positions(levels: pd.Index, labels: Any) -> np.ndarray:
     """Return the position among `levels` of every label (n,), -1 for one that is not there."""
     if isinstance(labels, pd.Categorical):
         return np.append(levels.get_indexer(labels.categories), -1)[labels.codes]
@@ -176,7 +180,7 @@ class Columns:
         """True if the only column is the intercept."""
         return self.spec is None and numeric_candidates(self.text) == (None,)
 
-    def categories(self, factor):
+    def categories(self, factor: Factor) -> list[Any] | None:
         """Return the categories that a factor of the formula had, None if it is numeric."""
         return None if self.spec is None else self.spec.encoder_state.get(factor.expr, (None, {}))[1].get("categories")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -77,13 +78,13 @@ class Block:
         ]
         return "\n".join([*lines, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
 
-    def _padded(self, lines):
+    def _padded(self, lines: Sequence[Sequence[str]]) -> list[list[str]]:
         """Return lines of cells of equal width within each column, labels to the left."""
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         pad = [str.ljust if i < self.labels else str.rjust for i in range(len(widths))]
         return [[p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)] for line in lines]
 
-    def _html_row(self, tag, cells):
+    def _html_row(self, tag: str, cells: Sequence[str]) -> str:
         """Return one row of an HTML table; spaces that align numbers are as wide as digits."""
         labels = (f'<{tag} class="label">{escape(cell)}</{tag}>' for cell in cells[: self.labels])
         space = FIGURE_SPACE if tag == "td" else " "
@@ -91,12 +92,12 @@ class Block:
         return "<tr>" + "".join([*labels, *numbers]) + "</tr>"
 
 
-def latex(text) -> str:
+def latex(text: str) -> str:
     """Return a text with the characters that LaTeX reads otherwise escaped."""
     return LATEX_SPECIAL.sub(lambda found: LATEX.get(found[0], "$-$"), text)
 
 
-def latex_number(text) -> str:
+def latex_number(text: str) -> str:
     """Return the text of a number, with invisible digits for the spaces that align it."""
     number = text.rstrip()
     blank = len(text) - len(number)
@@ -104,6 +105,6 @@ def latex_number(text) -> str:
     return latex(number) + (rf"\phantom{{{hidden}}}" if blank and number else "")
 
 
-def markdown(text) -> str:
+def markdown(text: str) -> str:
     """Return a text with the characters that Markdown reads otherwise escaped."""
     return MARKDOWN_SPECIAL.sub(r"\\\1", text)

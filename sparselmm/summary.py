@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from math import floor, isfinite, log10
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +14,11 @@ from . import tables
 from .boundary import SINGULAR
 from .covariance import correlation
 from .export import Block, latex, markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .results import LinearMixedModelResults
 
 WIDTH = 88
 DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
@@ -56,7 +63,7 @@ class Summary:
         Sentences on what the numbers do not show.
     """
 
-    def __init__(self, fit, ddf="satterthwaite", level=0.95):
+    def __init__(self, fit: LinearMixedModelResults, ddf: str = "satterthwaite", level: float = 0.95) -> None:
         self.title = f"Linear mixed model fit by {'REML' if fit.reml else 'maximum likelihood'}"
         self.facts = _facts(fit)
         self.blocks = [_random_block(fit)]
@@ -116,7 +123,7 @@ class Summary:
         return self.as_html()
 
 
-def _facts(fit):
+def _facts(fit: LinearMixedModelResults) -> list[tuple[str, str]]:
     """Return formula, sizes and criterion as (label, text)."""
     model = fit.model
     groups = ", ".join(f"{name} {count:,}" for name, count in model.groups.items())
@@ -131,7 +138,7 @@ def _facts(fit):
     ]
 
 
-def _random_block(fit):
+def _random_block(fit: LinearMixedModelResults) -> Block:
     """Return the variances and standard deviations of the random effects, correlations as a lower triangle."""
     shapes, rows = fit.model.cross.shapes, []
     most = max((shape.n_columns - 1 for shape in shapes if shape.structure == "unstructured"), default=0)
@@ -151,7 +158,7 @@ def _random_block(fit):
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
 
 
-def fixed_block(table, level):
+def fixed_block(table: pd.DataFrame, level: float) -> Block:
     """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
     values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
     numbers = [[_number(value, like=row[1]) for value in row] for row in values]
@@ -166,13 +173,13 @@ def fixed_block(table, level):
     return Block("Fixed effects", tuple(columns), list(zip(*columns.values(), strict=True)), labels=1)
 
 
-def _degrees(df):
+def _degrees(df: np.ndarray) -> list[str]:
     """Return degrees of freedom as texts: with one decimal, none if all are whole or large."""
     whole = (np.abs(df - np.round(df)) < 0.05).all() or (df >= 1_000).all()
     return [f"{value:.{0 if whole else 1}f}" for value in df]
 
 
-def _notes(fit):
+def _notes(fit: LinearMixedModelResults) -> list[str]:
     """Return the sentences below the tables."""
     model, notes = fit.model, []
     if not fit.converged:
@@ -196,7 +203,7 @@ def _notes(fit):
     return notes
 
 
-def _singular_note(name, zero, all_zero, full):
+def _singular_note(name: str, zero: pd.Index, all_zero: bool, full: bool) -> str:
     """Return the sentence on a term with a singular covariance, `zero` the names of its columns without variance."""
     if all_zero:
         return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."
@@ -208,12 +215,12 @@ def _singular_note(name, zero, all_zero, full):
     )
 
 
-def _is_zero(fit, k, sd):
+def _is_zero(fit: LinearMixedModelResults, k: int, sd: np.ndarray) -> np.ndarray:
     """Return which standard deviations (c,) of term k are zero for all purposes (lme4's isSingular)."""
     return sd * fit.model.cross.column_scale(k) < SINGULAR * fit.sigma
 
 
-def _number(value, like=None) -> str:
+def _number(value: float, like: float | None = None) -> str:
     """Return a number with the decimals that show DIGITS significant digits of `like`, or one more of its own."""
     digits = DIGITS if like is not None else DIGITS + 1
     like = abs(value if like is None else like)
@@ -224,13 +231,13 @@ def _number(value, like=None) -> str:
     return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or wide else f"{value:.{decimals}f}"
 
 
-def _aligned(texts):
+def _aligned(texts: Sequence[str]) -> list[str]:
     """Return numbers padded on the right, so that right-aligned all but those in scientific notation share a point."""
     tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
     longest = max((tail for text, tail in zip(texts, tails, strict=True) if "e" not in text), default=0)
     return [text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
 
 
-def _hanging(text, indent):
+def _hanging(text: str, indent: int) -> str:
     """Return the text wrapped to the page, further lines indented."""
     return "\n".join(wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))

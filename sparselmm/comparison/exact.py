@@ -12,12 +12,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError
 from .likelihood_ratio import chi_squared
 from .ranova import replaced, term_label, without_columns
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..crossproducts import CrossProducts
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 GRID = 200  # values of λ, evenly spaced in log λ
 LOWEST, HIGHEST = 1e-4, 1e4  # the first and last λ, times the largest and the smallest eigenvalue
@@ -61,7 +69,7 @@ class ExactTest:
         """Monte-Carlo standard error of the p-value."""
         return float(np.sqrt(self.pvalue * (1.0 - self.pvalue) / self.sample.size))
 
-    def quantile(self, probability):
+    def quantile(self, probability: ArrayLike) -> float | np.ndarray:
         """Return quantiles of the null distribution."""
         return np.quantile(self.sample, probability)
 
@@ -72,7 +80,13 @@ class ExactTest:
     __repr__ = __str__
 
 
-def exact_test(fit, term=None, column=None, n_simulations=10_000, rng=None) -> ExactTest:
+def exact_test(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    column: str | None = None,
+    n_simulations: int = 10_000,
+    rng: int | np.random.Generator | None = None,
+) -> ExactTest:
     """Return the simulated test of one variance; see `LinearMixedModelResults.exact_test`."""
     k, j = _tested(fit.model, term, column)
     term, name = fit.model.terms[k], term_label(fit.model, k)
@@ -87,7 +101,7 @@ def exact_test(fit, term=None, column=None, n_simulations=10_000, rng=None) -> E
     return ExactTest("RLRT" if fit.reml else "LRT", tested, statistic, sample, (GREVEN,) if others else ())
 
 
-def _tested(model, term, column):
+def _tested(model: LinearMixedModel, term: str | None, column: str | None) -> tuple[int, int]:
     """Return the positions of the term and of its column with the variance that is tested."""
     names = [one.name for one in model.terms]
     if term is None and len(names) > 1:
@@ -108,7 +122,7 @@ def _tested(model, term, column):
     return k, 0 if column is None else one.columns.index(column)
 
 
-def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
+def spectrum(cross: CrossProducts, k: int, j: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the positive eigenvalues of Z'P₀Z and of Z'Z, for the columns Z of column j of term k.
 
     Z'Z is diagonal for a grouping factor, and P₀ takes away rank p. Within levels of the same Z'Z only as many
@@ -141,12 +155,19 @@ def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
     return _positive(np.concatenate([mu, *unseen]), sizes.max()), _positive(sizes, sizes.max())
 
 
-def _positive(values, largest):
+def _positive(values: np.ndarray, largest: float) -> np.ndarray:
     """Return the eigenvalues that are not zero, next to the largest of Z'Z."""
     return values[values > ZERO * largest]
 
 
-def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
+def simulate(
+    mu: np.ndarray,
+    xi: np.ndarray,
+    df: int,
+    weight: float,
+    n_simulations: int,
+    rng: int | np.random.Generator | None = None,
+) -> np.ndarray:
     """Return draws of sup_λ weight log(1 + N/D) - Σ log(1 + λξ_s), (n_simulations,).
 
     Parameters
@@ -175,7 +196,7 @@ def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
     return sample
 
 
-def _highest(curves):
+def _highest(curves: np.ndarray) -> np.ndarray:
     """Return the maximum of each row and zero, by a parabola through the highest point and its neighbours."""
     at = np.clip(curves.argmax(axis=1), 1, curves.shape[1] - 2)
     rows = np.arange(len(curves))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..criteria import InformationCriteria
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,6 @@ class LinearFit(InformationCriteria):
         return float(deviance)
 
 
-def comparable_deviance(fit) -> float:
+def comparable_deviance(fit: LinearMixedModelResults) -> float:
     """Return the deviance, of REML without what the units and coding of X contribute."""
     return fit.deviance + (fit.model.cross.basis_logdet if fit.reml else 0.0)

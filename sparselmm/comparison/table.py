@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from ..export import Block
 
 WIDTH = 88
 COUNTS = {"nobs", "n_parameters", "df_num", "df"}
@@ -34,7 +39,7 @@ class TestTable:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, column) -> pd.Series:
+    def __getitem__(self, column: str) -> pd.Series:
         if column not in self.frame:
             raise KeyError(f"{column!r} is no column of this table; its columns are {', '.join(self.frame)}.")
         return self.frame[column]
@@ -43,7 +48,7 @@ class TestTable:
         return len(self.frame)
 
     @property
-    def block(self):
+    def block(self) -> Block:
         """The table as a `summary.Block` of texts."""
         from ..summary import Block
 
@@ -75,7 +80,7 @@ class TestTable:
         return self.as_html()
 
 
-def _cell(name, value) -> str:
+def _cell(name: str, value: float) -> str:
     """Return one number as text; nothing where there is none."""
     if pd.isna(value):
         return ""
@@ -86,7 +91,7 @@ def _cell(name, value) -> str:
     return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else f"{value:.5g}"
 
 
-def _aligned(texts):
+def _aligned(texts: Sequence[str]) -> list[str]:
     """Return the texts padded so that the points of a right-aligned column stand below each other."""
     tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
     return [text + " " * (max(tails) - tail) for text, tail in zip(texts, tails, strict=True)]

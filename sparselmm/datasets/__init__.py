@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["Description", "describe", "load", "names"]
 
@@ -109,7 +113,7 @@ def load(name: str) -> pd.DataFrame:
     return frame.astype(doubles)
 
 
-def _folder():
+def _folder() -> Traversable:
     return files(__name__) / "data"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,12 @@ from .distributions import f_tail, t_quantile, two_sided
 from .kenward_roger import KenwardRoger
 from .satterthwaite import Satterthwaite
 from .wald import ConstantTests
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+    from .wald import MomentTests
 
 WIDTH = 88
 METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
@@ -71,18 +78,28 @@ class Inference:
         Sentences on what the numbers do not show.
     """
 
-    def __init__(self, ddf, names, params, basis, tests, notes=()):
+    def __init__(
+        self,
+        ddf: str,
+        names: Sequence[str],
+        params: np.ndarray,
+        basis: np.ndarray,
+        tests: ConstantTests | MomentTests,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.ddf, self.names, self.params = ddf, list(names), params
         self._basis, self._tests = basis, tests
         self.covariance = read_only(basis @ tests.covariance @ basis.T)
         self.monte_carlo_error = tests.monte_carlo_error
         self.notes = (*notes, *tests.notes)
 
-    def degrees(self, L) -> np.ndarray:
+    def degrees(self, L: ArrayLike) -> np.ndarray:
         """Return the degrees of freedom of every contrast, (r,), for L (r, p); NaN for a row of zeros."""
         return self._tests.degrees(self._rows(L))
 
-    def estimates(self, L, level=0.95, null=0.0, labels=None) -> pd.DataFrame:
+    def estimates(
+        self, L: ArrayLike, level: float = 0.95, null: float | ArrayLike = 0.0, labels: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Return Lβ with t tests against `null` and intervals, a row each.
 
         Parameters
@@ -120,19 +137,19 @@ class Inference:
         }
         return pd.DataFrame(columns, index=labels)
 
-    def test(self, L, rhs=None) -> JointTest:
+    def test(self, L: ArrayLike, rhs: ArrayLike | None = None) -> JointTest:
         """Return the F test of Lβ = rhs (zero by default), all rows at once; rows that depend on others count once."""
         L = np.atleast_2d(np.asarray(L, dtype=float))
         difference = L @ self.params - (0.0 if rhs is None else np.asarray(rhs, dtype=float))
         F, df_num, df_denom = self._tests.joint(self._rows(L), difference)
         return JointTest(float(F), df_num, float(df_denom), float(f_tail(F, df_num, df_denom)))
 
-    def t_test(self, hypotheses, level=0.95):
+    def t_test(self, hypotheses: Any, level: float = 0.95) -> pd.DataFrame:
         """Return a t test for every hypothesis, a row each, in the columns of `estimates`; see `constraints`."""
         L, values, labels = constraints(hypotheses, self.names)
         return self.estimates(L, level, values, labels)
 
-    def wald_test(self, hypotheses) -> JointTest:
+    def wald_test(self, hypotheses: Any) -> JointTest:
         """Return the F test of all hypotheses at once; see `constraints`."""
         L, values, _ = constraints(hypotheses, self.names)
         return self.test(L, values)
@@ -164,13 +181,13 @@ class Inference:
         """Two-sided p-values, (p,)."""
         return self._column("p.value")
 
-    def conf_int(self, alpha=0.05, *, level=None) -> pd.DataFrame:
+    def conf_int(self, alpha: float = 0.05, *, level: float | None = None) -> pd.DataFrame:
         """Return intervals of level 1 - alpha, or of the level given, (p, 2): columns lower and upper."""
         level = 1.0 - alpha_of(alpha, level)
         table = self.estimates(np.eye(len(self.names)), level, labels=self.names)
         return table[["conf.low", "conf.high"]].set_axis(["lower", "upper"], axis=1)
 
-    def summary(self, level=0.95) -> InferenceSummary:
+    def summary(self, level: float = 0.95) -> InferenceSummary:
         """Return the table of the coefficients, which prints as text and shows as HTML in a notebook."""
         from ..summary import fixed_block
 
@@ -189,14 +206,14 @@ class Inference:
     def _repr_html_(self) -> str:
         return self.summary().as_html()
 
-    def _rows(self, L):
+    def _rows(self, L: np.ndarray) -> np.ndarray:
         """Return contrasts (r, p) of the user's columns in the pilot basis."""
         L = np.atleast_2d(np.asarray(L, dtype=float))
         if L.ndim != 2 or L.shape[1] != len(self.names):
             raise ValueError(f"L has shape {L.shape}; this model has {len(self.names)} fixed effects: give (r, p).")
         return L @ self._basis
 
-    def _column(self, name):
+    def _column(self, name: str) -> pd.Series:
         return frozen(pd.Series, self.table[name].to_numpy().copy(), self.names)
 
 
@@ -230,7 +247,7 @@ class InferenceSummary:
         return self.as_html()
 
 
-def method_name(ddf) -> str:
+def method_name(ddf: str) -> str:
     """Return the method of that name, any case, or raise a ValueError that lists them."""
     name = str(ddf).lower().replace("_", "-").replace(" ", "-")
     name = ALIASES.get(name, name)
@@ -239,7 +256,7 @@ def method_name(ddf) -> str:
     return name
 
 
-def infer(fit, name, rng=None) -> Inference:
+def infer(fit: LinearMixedModelResults, name: str, rng: int | np.random.Generator | None = None) -> Inference:
     """Return the Inference of a fit by a method of METHODS."""
     notes = []
     if name == "kenward-roger" and not fit.reml:
