@@ -47,11 +47,14 @@ class Scope:
 
     namespace: dict[str, object]
     contrasts: dict[str, object]
-    memory: dict = field(default_factory=dict)
+    memory: dict[Any, Any] = field(default_factory=dict)
 
 
 def resolve(
-    texts: Iterable[str], available: Sequence, context: Mapping | None, contrasts: Mapping | None
+    texts: Iterable[str],
+    available: Sequence[str],
+    context: Mapping[str, Any] | None,
+    contrasts: Mapping[str, Any] | None,
 ) -> tuple[list[str], Scope]:
     """Return the columns that the texts of a formula use, and the Scope of everything else they look up."""
     needed, optional = (set().union(*names) for names in zip(*map(lookups, texts), strict=True))
@@ -161,7 +164,9 @@ class Columns:
         """Return the columns of a formula and their values (n, c); the rows of the table must be complete."""
         formula, variables = formula_terms(text), _variables(text, table)
         if _are_numeric(text, table, scope):
-            columns = cls(text, tuple(name or "Intercept" for name in numeric_candidates(text)), variables, scope, None)
+            columns = cls(
+                text, tuple(name or "Intercept" for name in numeric_candidates(text) or ()), variables, scope, None
+            )
             return columns, columns._finite(columns._stacked(table), table)
         for name in {factor.expr for term in formula for factor in term.factors} & set(variables):
             if table.columns[name].dtype.kind in "mM":
@@ -196,7 +201,7 @@ class Columns:
     def _stacked(self, table: Table) -> np.ndarray:
         """Return the intercept and numeric columns (n, c) of a table."""
         values = np.empty((len(table), len(self.names)))
-        for j, name in enumerate(numeric_candidates(self.text)):
+        for j, name in enumerate(numeric_candidates(self.text) or ()):
             values[:, j] = 1.0 if name is None else Expression(quoted(name), (name,), self.scope).numbers(table)
         return values
 
@@ -211,13 +216,15 @@ class Columns:
         part, rows = table.complete(self.variables)
         if not len(part):
             return np.full((len(table), len(self.names)), np.nan)
-        return scattered(model_matrix(self.text, self.spec, self._recoded(part), self.scope)[1], rows, np.nan)
+        return scattered(
+            model_matrix(self.text, self.spec, self._recoded(self.spec, part), self.scope)[1], rows, np.nan
+        )
 
-    def _recoded(self, table: Table) -> Table:
+    def _recoded(self, spec: ModelSpec, table: Table) -> Table:
         """Return the table with the categories of the fit; raise if there are others."""
         columns = dict(table.columns)
-        scope = replace(self.scope, memory=self.spec.transform_state)
-        for factor in self.spec.factors:
+        scope = replace(self.scope, memory=spec.transform_state)
+        for factor in spec.factors:
             known = self.categories(factor)
             if known is None:
                 continue
@@ -225,8 +232,8 @@ class Columns:
             codes = positions(pd.Index(known), labels)
             new = sorted({str(label) for label in pd.unique(labels[codes < 0])})
             if new:
-                new = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-                raise DataError(f"'{factor.expr}' has labels the fit has not seen: {new}. Leave those rows out.")
+                some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+                raise DataError(f"'{factor.expr}' has labels the fit has not seen: {some}. Leave those rows out.")
             if factor.expr in columns:
                 columns[factor.expr] = pd.Categorical.from_codes(codes, categories=known)
         return Table(columns, {}, table.index)

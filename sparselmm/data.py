@@ -23,7 +23,7 @@ class Table:
     What stands in a missing entry is arbitrary; `missing` holds the mask (n,) of each column that has any.
     """
 
-    columns: dict[str, object]
+    columns: dict[str, Any]
     missing: dict[str, np.ndarray]
     index: pd.Index
 
@@ -84,7 +84,7 @@ def read_table(data: Any, names: Sequence[str]) -> Table:
     return Table(columns, missing, pd.RangeIndex(max(lengths.values(), default=0)) if index is None else index)
 
 
-def plain(values: Any, what: str) -> tuple[object, np.ndarray]:
+def plain(values: Any, what: str) -> tuple[Any, np.ndarray]:
     """Return one column of any library as an array of a plain type, and the mask (n,) of its missing entries."""
     if isinstance(values, pd.Series) and isinstance(values.dtype, np.dtype) and values.dtype.kind in "if":
         values = _widened(values.to_numpy(), what)
@@ -178,7 +178,7 @@ def _narwhals(data: Any) -> Any:
         raise DataError(f"data is of type {type(data).__name__}. {remedy}") from None
 
 
-def near(name: str, available: Iterable) -> str:
+def near(name: str, available: Iterable[object]) -> str:
     """Return a sentence with the columns named like `name`, whatever the case."""
     folded = {str(column).casefold(): str(column) for column in available}
     close = difflib.get_close_matches(name, [str(column) for column in available], n=3)

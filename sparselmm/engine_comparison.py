@@ -6,7 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -60,10 +60,10 @@ def compare_engines(
     >>> bool(abs(table.loc["dense", "deviance"] - table.loc["cholmod", "deviance"]) < 1e-8)
     True
     """
-    model = getattr(model, "lmm", model)
+    lmm = cast("LinearMixedModel", getattr(model, "lmm", model))
     rows, first = [], None
     for engine in engines:
-        fit = model.fit(reml=reml, engine=engine)
+        fit = lmm.fit(reml=reml, engine=engine)
         first = first or fit
         rows.append(
             {
@@ -72,8 +72,8 @@ def compare_engines(
                 "theta_difference": _largest(fit.theta - first.theta),
                 "re_difference": _largest(fit.evaluation.b - first.evaluation.b) / first.sigma,
                 "evaluations": fit.optimizer.evaluations,
-                "seconds": median(_seconds(model, reml, engine) for _ in range(repeats)),
-                "peak_mb": _peak_memory(model, reml, engine) / 1e6,
+                "seconds": median(_seconds(lmm, reml, engine) for _ in range(repeats)),
+                "peak_mb": _peak_memory(lmm, reml, engine) / 1e6,
                 "engine": fit.optimizer.engine,
             }
         )

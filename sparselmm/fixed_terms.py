@@ -42,10 +42,11 @@ def fixed_terms(model: LinearMixedModel) -> tuple[FixedTerm, ...]:
     if model.design is None:
         return tuple(_term(name, (name,), [i]) for i, name in enumerate(model.exog_names))
     columns = model.design.spec.fixed
+    parts: list[tuple[tuple[str, ...], Sequence[int]]] = []
     if columns.spec is None:
         parts = [((name,), [i]) for i, name in enumerate(columns.names)]
     else:
-        parts, start = [], 0
+        start = 0
         for term, _, names in columns.spec.structure:
             parts.append((tuple(factor.expr for factor in term.factors), range(start, start + len(names))))
             start += len(names)
@@ -64,6 +65,7 @@ def beyond_kept(model: LinearMixedModel, X: np.ndarray) -> np.ndarray:
     dropped = np.setdiff1d(np.arange(X.shape[1]), model.kept)
     if not dropped.size:
         return np.zeros((len(X), 0))
+    assert model.design is not None, "a model from arrays has no rows to predict"
     whole, kept = model.design.exog, model.kept
     size = np.sqrt(np.mean(whole**2, axis=0))
     size[size == 0] = 1.0

@@ -148,8 +148,8 @@ def build_design(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Design:
     """Return the Design of a mixed-model formula on a data frame.
 
@@ -275,4 +275,4 @@ def positive(weights: Expression, table: Table) -> np.ndarray:
 
 def total(offsets: Sequence[Expression], table: Table) -> np.ndarray | None:
     """Return the sum (n,) of the offsets, None if there are none."""
-    return sum(offset.numbers(table) for offset in offsets) if offsets else None
+    return np.sum([offset.numbers(table) for offset in offsets], axis=0) if offsets else None

@@ -59,7 +59,13 @@ class MaketablesMethods:
 
     def __maketables_stat__(self: LinearMixedModelResults, key: str) -> Any:
         """Return one of the statistics, None if there is none of that name."""
-        values = {"N": self.nobs, "ll": self.llf, "aic": self.aic, "bic": self.bic, "deviance": self.deviance}
+        values: dict[str, Any] = {
+            "N": self.nobs,
+            "ll": self.llf,
+            "aic": self.aic,
+            "bic": self.bic,
+            "deviance": self.deviance,
+        }
         values |= {"df_resid": self.df_resid, "se_type": "Model-based"} | self._sd_by_label | self._groups_by_label
         return values.get(key)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .caller import caller_variables, warn
 from .checks import as_array, check_labels, check_model, check_residual, check_rows, default_names
-from .crossproducts import CrossProducts, full_rank_basis, rounding
+from .crossproducts import CrossProducts, rounding
 from .engines.choose import choose, choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
@@ -19,6 +19,7 @@ from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE
 from .polish import Search
 from .progress import Progress
+from .rank import full_rank_basis
 from .results import LinearMixedModelResults
 from .start import moment_start
 from .terms import RandomTerm, unique_names
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .data import Table
+    from .frame import Design
+    from .streaming.design import StreamedDesign
 
 
 @explains(
@@ -145,6 +148,10 @@ class LinearMixedModel:
     Bates, Mächler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4, J. Stat. Softw. 67(1).
     """
 
+    formula: str | None
+    design: Design | StreamedDesign | None
+    index: pd.Index | None
+
     def __init__(
         self,
         endog: ArrayLike,
@@ -188,7 +195,13 @@ class LinearMixedModel:
         from .streaming.sources import is_source
 
         context = caller_variables() if context is None else context
-        options = {"weights": weights, "offset": offset, "missing": missing, "contrasts": contrasts, "context": context}
+        options: dict[str, Any] = {
+            "weights": weights,
+            "offset": offset,
+            "missing": missing,
+            "contrasts": contrasts,
+            "context": context,
+        }
         if is_source(data):
             from .streaming.model import stream_model
 
@@ -270,6 +283,7 @@ class LinearMixedModel:
 
     def fixed_rows(self) -> tuple[Table, np.ndarray, np.ndarray]:
         """Return the columns of the data, X in the pilot basis of `cross` (n, p), and a left inverse of it (p, n)."""
+        assert self.design is not None, "a model from arrays has no columns of data"
         X = self.exog @ self.cross.basis
         return self.design.table, X, (X if self.weights is None else X * self.weights[:, None]).T
 

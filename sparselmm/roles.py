@@ -68,18 +68,18 @@ class Roles:
         self, k: int, columns: Columns, values: np.ndarray, factor: Sequence[Expression], table: Table
     ) -> RandomTerm:
         """Return the RandomTerm of bar k on complete rows whose columns have these values (n, c)."""
-        values = None if columns.is_intercept else values
-        return RandomTerm(labels_of(factor, table), values, self.term_names[k], columns.names, self.bars[k].structure)
+        own = None if columns.is_intercept else values
+        return RandomTerm(labels_of(factor, table), own, self.term_names[k], columns.names, self.bars[k].structure)
 
 
 def read_roles(
     formula: str,
-    available: Sequence,
+    available: Sequence[Any],
     *,
     weights: str | None = None,
     offset: str | None = None,
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Roles:
     """Return the roles of a formula for data whose columns are `available`; see `build_design`."""
     parsed = parse_formula(formula)
@@ -139,8 +139,8 @@ def labels_of(factor: Sequence[Expression], table: Table) -> Any:
         text = text[first] + ":" + _texts(levels)[second]
     text = pd.Index(text)
     if not text.is_unique:
-        doubled, factor = text[text.duplicated()][0], ":".join(names)
-        raise DataError(f"Factor {factor!r}: two levels are called {doubled!r}. Remove ':' from the labels.")
+        doubled, name = text[text.duplicated()][0], ":".join(names)
+        raise DataError(f"Factor {name!r}: two levels are called {doubled!r}. Remove ':' from the labels.")
     return pd.Categorical.from_codes(codes, categories=text)
 
 

@@ -152,7 +152,7 @@ def _random_block(fit: LinearMixedModelResults) -> Block:
                 corrs[:i] = ["" if zero[i] or zero[j] else f"{corr[i, j]:.2f}" for j in range(i)]
             rows.append(("" if i else name, column, *numbers, *corrs))
     rows.append(("Residual", "", _number(fit.scale), _number(fit.sigma), *[""] * most))
-    columns = list(zip(*rows, strict=True))
+    columns: list[Sequence[str]] = list(zip(*rows, strict=True))
     columns[2:4] = map(_aligned, columns[2:4])
     header = ("Group", "Name", "Variance", "Std. dev.", *["Corr", *[""] * most][:most])
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
@@ -192,7 +192,7 @@ def _notes(fit: LinearMixedModelResults) -> list[str]:
         if name in fit.singular_terms:
             zero = _is_zero(fit, k, np.sqrt(np.diag(cov)))
             full = model.cross.shapes[k].structure == "unstructured"
-            notes.append(_singular_note(name, cov.columns[zero], zero.all(), full))
+            notes.append(_singular_note(name, cov.columns[zero], bool(zero.all()), full))
     if model.dropped:
         notes.append(f"Left out, as they depend linearly on the other fixed effects: {', '.join(model.dropped)}.")
     if model.design is not None and model.design.n_missing:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import lapack
 
+from ..covariance import triangle
 from .mixtures import cone_weights, mixture_tail
 from .nesting import covariances_of
 
@@ -59,7 +60,7 @@ def theta_of(map_: RelativeFactor, gamma: np.ndarray) -> np.ndarray:
             factors.append(np.diag(np.sqrt(np.maximum(np.diag(G), 0.0))))
             continue
         values, vectors = np.linalg.eigh(G)
-        factors.append(np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T)
+        factors.append(triangle((vectors * np.sqrt(np.maximum(values, 0.0))).T).T)
     return map_.canonical(map_.pack(factors))
 
 

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..covariance import triangle
 from ..errors import DataError
 from .likelihood_ratio import chi_squared
 from .ranova import replaced, term_label, without_columns
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from ..crossproducts import CrossProducts
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
@@ -69,7 +68,7 @@ class ExactTest:
         """Monte-Carlo standard error of the p-value."""
         return float(np.sqrt(self.pvalue * (1.0 - self.pvalue) / self.sample.size))
 
-    def quantile(self, probability: ArrayLike) -> float | np.ndarray:
+    def quantile(self, probability: Any) -> float | np.ndarray:
         """Return quantiles of the null distribution."""
         return np.quantile(self.sample, probability)
 
@@ -89,15 +88,15 @@ def exact_test(
 ) -> ExactTest:
     """Return the simulated test of one variance; see `LinearMixedModelResults.exact_test`."""
     k, j = _tested(fit.model, term, column)
-    term, name = fit.model.terms[k], term_label(fit.model, k)
-    several = term.n_columns > 1
-    reduced = replaced(fit, k, without_columns(term, [j]) if several else None)
+    one, name = fit.model.terms[k], term_label(fit.model, k)
+    several = one.n_columns > 1
+    reduced = replaced(fit, k, without_columns(one, [j]) if several else None)
     statistic = chi_squared(reduced, fit, 1)["chisq"]
     mu, xi = spectrum(fit.model.cross, k, j)
     n, p = fit.nobs, fit.model.cross.n_fixed
     sample = simulate(mu, mu if fit.reml else xi, n - p, n - p if fit.reml else n, n_simulations, rng)
     others = fit.theta.size > 1
-    tested = f"{term.columns[j]} in {name}" if several else name
+    tested = f"{one.columns[j]} in {name}" if several else name
     return ExactTest("RLRT" if fit.reml else "LRT", tested, statistic, sample, (GREVEN,) if others else ())
 
 
@@ -138,14 +137,14 @@ def spectrum(cross: CrossProducts, k: int, j: int = 0) -> tuple[np.ndarray, np.n
         mu, xi = np.linalg.eigvalsh(gram - B @ B.T), np.linalg.eigvalsh(gram)
         return _positive(mu, xi[-1]), _positive(xi, xi[-1])
     sizes = block[:, j, j]
-    diagonal, rows, unseen = [], [], []
+    unseen, seen_sizes, seen_rows = [], [], []
     for size in np.unique(sizes):
         mine = B[sizes == size]
-        seen = np.linalg.qr(mine, mode="r") if len(mine) > mine.shape[1] else mine
-        diagonal.append(np.full(len(seen), size))
+        seen = triangle(mine) if len(mine) > mine.shape[1] else mine
+        seen_sizes.append(np.full(len(seen), size))
         unseen.append(np.full(len(mine) - len(seen), size))
-        rows.append(seen)
-    diagonal, rows = np.concatenate(diagonal), np.vstack(rows)
+        seen_rows.append(seen)
+    diagonal, rows = np.concatenate(seen_sizes), np.vstack(seen_rows)
     if diagonal.size > MOST:
         raise DataError(
             f"The exact test needs the {diagonal.size:,} eigenvalues of a dense matrix, more than {MOST:,}. "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data import Table
     from ..frame import Design
     from ..model import LinearMixedModel
+    from ..streaming.design import StreamedDesign
 
 TOLERANCE = 1e-7  # relative singular value below which a direction counts as zero
 TYPES = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
@@ -41,8 +42,8 @@ class TermColumns:
     """
 
     term: FixedTerm
-    categorical: frozenset
-    numeric: frozenset
+    categorical: frozenset[str]
+    numeric: frozenset[str]
     own: np.ndarray
     cells: np.ndarray
 
@@ -65,11 +66,13 @@ def term_columns(model: LinearMixedModel, centered: bool = False, booleans: bool
     basis = model.cross.basis
     own = solve_triangular(basis, np.eye(basis.shape[0])) if basis.size else basis
     terms = model.fixed_terms
-    coded = None
+    coded: tuple[frozenset[str], list[np.ndarray]] | None = None
     if model.design is not None and model.design.spec.fixed.spec is not None:
         two_valued = _boolean_factors(model.design) if booleans else frozenset()
-        coded = _cells(model, centered, two_valued) or (two_valued and _cells(model, centered, frozenset()))
-    if not coded:
+        coded = _cells(model, centered, two_valued)
+        if coded is None and two_valued:
+            coded = _cells(model, centered, frozenset())
+    if coded is None:
         coded = frozenset(), [own[:, term.columns] for term in terms]
     categorical, cells = coded
     return [
@@ -84,24 +87,27 @@ def term_columns(model: LinearMixedModel, centered: bool = False, booleans: bool
     ]
 
 
-def _boolean_factors(design: Design) -> frozenset[str]:
+def _boolean_factors(design: Design | StreamedDesign) -> frozenset[str]:
     """Return the factors of the fixed effects that are boolean columns."""
-    factors = {factor for term in design.spec.fixed.spec.formula for factor in term.factors}
-    columns = ((factor.expr, design.table.columns.get(column_name(spelled(factor)))) for factor in factors)
+    spec = design.spec.fixed.spec
+    assert spec is not None, "there are but numeric columns"
+    factors = {factor for term in spec.formula for factor in term.factors}
+    columns = ((factor.expr, design.table.columns.get(column_name(spelled(factor)) or "")) for factor in factors)
     return frozenset(name for name, column in columns if column is not None and column.dtype == bool)
 
 
 def _cells(
     model: LinearMixedModel, centered: bool, booleans: frozenset[str]
-) -> tuple[frozenset[str], list[np.ndarray]]:
+) -> tuple[frozenset[str], list[np.ndarray]] | None:
     """Return the categorical factors, and for every term its overparametrised columns in the pilot basis.
 
     None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
     """
+    assert model.design is not None and model.design.spec.fixed.spec is not None, "see `term_columns`"
     columns, (table, X, project) = model.design.spec.fixed, model.fixed_rows()
     coded, categorical = _coded_factors(columns, table, booleans)
     cells = []
-    for term, scoped, _ in columns.spec.structure:
+    for term, scoped, _ in model.design.spec.fixed.spec.structure:
         reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if len(scoped) == 1 else set()
         reduced = reduced | booleans if centered else set()
         product = np.ones((len(X), 1))
@@ -127,10 +133,12 @@ def _coded_factors(
 
     from ..columns import Expression, model_matrix, positions
 
-    factors = {factor.expr: factor for term in columns.spec.formula for factor in term.factors if factor.expr != "1"}
+    fitted = columns.spec
+    assert fitted is not None, "see `term_columns`"
+    factors = {factor.expr: factor for term in fitted.formula for factor in term.factors if factor.expr != "1"}
     coded, numeric = {}, []
     for name, factor in factors.items():
-        known = columns.spec.encoder_state.get(name, (None, {}))[1].get("categories")
+        known = fitted.encoder_state.get(name, (None, {}))[1].get("categories")
         levels = [False, True] if name in booleans else known
         if levels is None:
             numeric.append(factor)

@@ -34,9 +34,7 @@ SINGULAR = "p.boundary of {large} is approximate: the fit of {small} is singular
 
 
 @single_threaded
-def compare(
-    *fits: LinearMixedModelResults | LinearFit, names: Sequence[str] | None = None, refit: bool = True
-) -> TestTable:
+def compare(*fits: LinearMixedModelResults, names: Sequence[str] | None = None, refit: bool = True) -> TestTable:
     """Compare models of the same data by information criteria and likelihood ratio tests.
 
     Parameters
@@ -101,15 +99,17 @@ def compare(
                 f"{', '.join(by_reml)} are fits by REML, whose criteria compare only with others by REML and the same "
                 "fixed effects. Leave out refit=False, or fit with reml=False."
             )
-        fits = [fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit for fit in fits]
+        fits = tuple(
+            fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit for fit in fits
+        )
         notes.append(f"Refitted by maximum likelihood: {', '.join(by_reml)}.")
     if reml and np.ptp([fit.model.cross.basis_logdet for fit in fits]) > 1e-8:
         notes.append(CODED)
     errors = [fit.optimizer.monte_carlo for fit in fits]
     if any(error is not None and error.deviance > 0.0 for error in errors):
-        errors = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
+        texts = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
         notes.append(
-            f"Deviances by engine='pcg' are estimates, with standard deviations {errors}: so is their difference."
+            f"Deviances by engine='pcg' are estimates, with standard deviations {texts}: so is their difference."
         )
     order = sorted(range(len(fits)), key=lambda i: fits[i].n_parameters)
     rows = {names[order[0]]: row(fits[order[0]])}
@@ -122,9 +122,9 @@ def compare(
     return TestTable(title, frame, (*notes, *boundary))
 
 
-def row(fit: LinearMixedModelResults, test: Mapping[str, float] | None = None) -> dict[str, Any]:
+def row(fit: LinearMixedModelResults | LinearFit, test: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the row of one fit and its test."""
-    criteria = {"nobs": fit.nobs, "n_parameters": fit.n_parameters, "AIC": fit.aic, "BIC": fit.bic}
+    criteria: dict[str, Any] = {"nobs": fit.nobs, "n_parameters": fit.n_parameters, "AIC": fit.aic, "BIC": fit.bic}
     criteria |= {"logLik": fit.llf, "deviance": fit.deviance}
     return criteria | {"chisq": np.nan, "df": np.nan, "p.value": np.nan, "p.boundary": np.nan} | (test or {})
 
@@ -188,9 +188,10 @@ def _check_same_data(one: LinearMixedModel, other: LinearMixedModel, name: str, 
             raise DataError(f"{pair} have different {what}. Fit both with the same.")
 
 
-def _check_same_marginals(one, other, pair) -> None:
+def _check_same_marginals(one: LinearMixedModel, other: LinearMixedModel, pair: str) -> None:
     """Raise a DataError if mean or range of response, weights or offset differ: all that is known without the rows."""
     for what in ("response", "weights", "offset"):
         left, right = (model.marginals.get(what) for model in (one, other))
-        if (left is None) != (right is None) or not (left is None or np.allclose(left, right, rtol=1e-9)):
+        same = left is right if left is None or right is None else np.allclose(left, right, rtol=1e-9)
+        if not same:
             raise DataError(f"{pair} have different {what}. Fit both to the same data.")

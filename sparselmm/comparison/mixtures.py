@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,7 @@ DRAWS, SEED = 200_000, 20_240_229
 ZERO = 1e-8  # likelihood ratio that is zero but for the rounding of two deviances
 
 
-def mixture_tail(statistic: float, weights: np.ndarray | None, free: int = 0) -> float:
+def mixture_tail(statistic: float, weights: Sequence[float] | np.ndarray, free: int = 0) -> float:
     """Return P(Σ_j weights_j χ²_{free+j} >= statistic); χ²_0 is the point zero."""
     from scipy.special import chdtrc  # a tenth of a second at import
 

@@ -40,7 +40,7 @@ class Nesting:
 
     to_large: np.ndarray
     gamma: np.ndarray
-    null: list
+    null: list[np.ndarray]
 
     @property
     def df(self) -> int:
@@ -112,7 +112,7 @@ def nesting(small: LinearFit | LinearMixedModelResults, large: LinearMixedModelR
     return Nesting(to_large, to_large @ gamma, null)
 
 
-def _same_entries(small, large):
+def _same_entries(small: LinearMixedModel, large: LinearMixedModel) -> np.ndarray | None:
     """Return which entries of γ of the larger model are those of the smaller one, (m_large, m_small), told by names.
 
     None if a term of the smaller model has a column that no term of that factor has in the larger one.
@@ -123,7 +123,7 @@ def _same_entries(small, large):
     return np.array([[float(entry == other) for other in theirs] for entry in ours])
 
 
-def _entries(model: LinearMixedModel):
+def _entries(model: LinearMixedModel) -> list[tuple[str, ...]]:
     """Return the name of every entry of γ: its factor and its two columns."""
     names = [term.name for term in model.terms] if model.design is None else [b.name for b in model.design.roles.bars]
     return [

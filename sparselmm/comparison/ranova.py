@@ -34,7 +34,7 @@ def ranova(fit: LinearMixedModelResults, reduce_terms: bool = True) -> TestTable
 
 def replaced(fit: LinearMixedModelResults, k: int, term: RandomTerm | None) -> LinearFit | LinearMixedModelResults:
     """Return the fit with another term in the place of term k, or without it if `term` is None."""
-    terms = [term if i == k else one for i, one in enumerate(fit.model.terms) if i != k or term is not None]
+    terms = [*fit.model.terms[:k], *([] if term is None else [term]), *fit.model.terms[k + 1 :]]
     return (
         variant(fit.model, terms=terms).fit(reml=fit.reml, engine=fit._engine)
         if terms
@@ -42,7 +42,7 @@ def replaced(fit: LinearMixedModelResults, k: int, term: RandomTerm | None) -> L
     )
 
 
-def without_columns(term: RandomTerm, left_out: Sequence[int]) -> RandomTerm:
+def without_columns(term: RandomTerm, left_out: Sequence[int]) -> RandomTerm | None:
     """Return the term without some of its columns, None if it has no others.
 
     An intercept stays that the columns together span, as those of ``0 + factor`` do.
@@ -88,7 +88,8 @@ def _parts(model: LinearMixedModel, k: int) -> list[tuple[str, tuple[str, ...], 
     spec = None if model.design is None else model.design.spec.random[k][0].spec
     if spec is None:
         return [(name, () if name == "Intercept" else (name,), [i]) for i, name in enumerate(model.terms[k].columns)]
-    parts, start = [], 0
+    parts: list[tuple[str, tuple[str, ...], Sequence[int]]] = []
+    start = 0
     for term, _, names in spec.structure:
         factors = tuple(factor.expr for factor in term.factors if factor.expr != "1")
         parts.append((":".join(factors), factors, range(start, start + len(names))))

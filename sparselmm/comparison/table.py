@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from ..export import Block
+from ..export import Block
 
 WIDTH = 88
 COUNTS = {"nobs", "n_parameters", "df_num", "df"}
@@ -50,8 +48,6 @@ class TestTable:
     @property
     def block(self) -> Block:
         """The table as a `summary.Block` of texts."""
-        from ..summary import Block
-
         header = ("", *(PRINTED.get(name, name) for name in self.frame.columns))
         cells = [[_cell(name, value) for value in self.frame[name]] for name in self.frame.columns]
         labels = [str(label) for label in self.frame.index]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -118,11 +118,11 @@ def _folder() -> Traversable:
 
 
 @cache
-def _records() -> dict[str, dict]:
+def _records() -> dict[str, dict[str, Any]]:
     return json.loads((_folder() / "datasets.json").read_text(encoding="utf-8"))
 
 
-def _record(name: str) -> dict:
+def _record(name: str) -> dict[str, Any]:
     if name not in _records():
         raise KeyError(f"No data set {name!r}. Available: {', '.join(names())}.")
     return _records()[name]

@@ -103,6 +103,7 @@ class _Reader:
     def _scan(self) -> Iterator[Token]:
         """Yield (kind, value, start, end); the longest name that fits is taken, so names may hold any character."""
         text, at = self.text, 0
+        token: Token
         longest_first = sorted(self.names, key=len, reverse=True)
         while at < len(text):
             if text[at].isspace():
@@ -122,7 +123,8 @@ class _Reader:
             elif text[at] in OPERATORS:
                 token = text[at], None, at, at + 1
             else:
-                word = WORD.match(text, at).group()
+                found = WORD.match(text, at)
+                word = found.group() if found else text[at]
                 token = "name", _position(word, self.names), at, at + len(word)
             yield token
             at = token[3]
@@ -150,11 +152,11 @@ class _Reader:
                 break
             if not self._take(","):
                 raise self._error("expected an operator, '=' or ','", self.tokens[self.at][2])
-        rows = np.array(rows)
-        for row, label in zip(rows, labels, strict=True):
+        weights = np.array(rows)
+        for row, label in zip(weights, labels, strict=True):
             if not row[:-1].any():
                 raise ValueError(f"The hypothesis {label!r} holds no parameter; the names are {', '.join(self.names)}.")
-        return Constraints(rows[:, :-1], 0.0 - rows[:, -1], labels)
+        return Constraints(weights[:, :-1], 0.0 - weights[:, -1], labels)
 
     def _side(self) -> tuple[np.ndarray, str]:
         """Return the weights (p+1,) of one side, the constant last, and its text."""

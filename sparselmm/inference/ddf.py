@@ -18,13 +18,13 @@ from .contrasts import constraints
 from .distributions import f_tail, t_quantile, two_sided
 from .kenward_roger import KenwardRoger
 from .satterthwaite import Satterthwaite
-from .wald import ConstantTests
+from .wald import ConstantTests, Tests
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from ..export import Block
     from ..results import LinearMixedModelResults
-    from .wald import MomentTests
 
 WIDTH = 88
 METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
@@ -84,7 +84,7 @@ class Inference:
         names: Sequence[str],
         params: np.ndarray,
         basis: np.ndarray,
-        tests: ConstantTests | MomentTests,
+        tests: Tests,
         notes: Sequence[str] = (),
     ) -> None:
         self.ddf, self.names, self.params = ddf, list(names), params
@@ -206,7 +206,7 @@ class Inference:
     def _repr_html_(self) -> str:
         return self.summary().as_html()
 
-    def _rows(self, L: np.ndarray) -> np.ndarray:
+    def _rows(self, L: ArrayLike) -> np.ndarray:
         """Return contrasts (r, p) of the user's columns in the pilot basis."""
         L = np.atleast_2d(np.asarray(L, dtype=float))
         if L.ndim != 2 or L.shape[1] != len(self.names):
@@ -222,7 +222,7 @@ class InferenceSummary:
     """A printed `Inference`: title, table (None without fixed effects) and notes."""
 
     title: str
-    block: object
+    block: Block | None
     notes: tuple[str, ...]
 
     def as_text(self) -> str:
@@ -264,6 +264,7 @@ def infer(fit: LinearMixedModelResults, name: str, rng: int | np.random.Generato
         notes.append("The fit is by maximum likelihood; estimates and tests are those of its REML refit.")
     if fit.optimizer.flat_terms:
         notes.append(UNKNOWN.format(", ".join(fit.optimizer.flat_terms)))
+    tests: Tests
     model, at = fit.model, fit.evaluation
     basis = model.cross.basis
     if name == "satterthwaite":

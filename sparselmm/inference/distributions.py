@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.special import chdtrc, fdtrc, ndtr, ndtri, stdtr, stdtrit
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def two_sided(t: np.ndarray, df: np.ndarray) -> np.ndarray:
@@ -19,7 +24,7 @@ def t_quantile(probability: float, df: float | np.ndarray) -> np.ndarray:
     return np.where(np.isinf(df), ndtri(probability), stdtrit(finite, probability))
 
 
-def f_tail(F: np.ndarray, df_num: int, df_denom: float | np.ndarray) -> np.ndarray:
+def f_tail(F: ArrayLike, df_num: ArrayLike, df_denom: ArrayLike) -> np.ndarray:
     """Return the upper tail of F, of chi-squared over df_num where df_denom is infinite; NaN where df_num is zero."""
     F, df_num, df_denom = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (F, df_num, df_denom)))
     infinite = np.isinf(df_denom)

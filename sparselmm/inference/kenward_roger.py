@@ -6,7 +6,6 @@ no second derivatives of V (Halekoh & Højsgaard 2014). All is in units of σ² 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +69,7 @@ class KenwardRoger(MomentTests):
 
     def _probe(self, reduced: Reduced, linear: _Linear, rows: np.ndarray, rng: np.random.Generator) -> None:
         """Set the spread from probes, doubled until `ERROR` is reached."""
-        traces = []
+        traces: list[np.ndarray] = []
         while self.probes < MOST:
             grams = reduced.probed_grams(rng, max(FIRST, self.probes))
             traces.extend(linear.traces(gram) for gram in grams)
@@ -141,7 +140,7 @@ class _Linear:
         self.Q[0, 0] = -self.P[0] - np.tensordot(tau, self.Q[0, 1:], 1)
         self.once = reduced.single_traces(self.basis)  # tr(V⁻¹G_r)
 
-    def traces(self, grams: Mapping[tuple[int, int], np.ndarray]) -> np.ndarray:
+    def traces(self, grams: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
         """Return tr(V⁻¹G_rV⁻¹G_s), (m+1, m+1), from `Reduced.pair_grams`."""
         T = np.empty((self.tau.size + 1, self.tau.size + 1))
         T[1:, 1:] = self.contract(self.basis, grams)

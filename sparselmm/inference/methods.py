@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..results import LinearMixedModelResults
-    from .ddf import Inference
-    from .wald import JointTest
+    from .ddf import Inference, JointTest
 
 
 class InferenceMethods:

@@ -71,7 +71,7 @@ class ConditionalCovariance:
 
     def gram(self, rows: np.ndarray | sp.sparray) -> np.ndarray:
         """Return ZKZ', (r, r), for a few rows Z of shape (r, q), sparse or dense."""
-        dense = rows.toarray() if sp.issparse(rows) else np.asarray(rows, dtype=float)
+        dense = sp.csr_array(rows).toarray() if sp.issparse(rows) else np.asarray(rows, dtype=float)
         return dense @ self.dot(dense.T)
 
     def block(self, rows: Sequence[int] | np.ndarray, columns: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -163,8 +163,8 @@ class ConditionalCovariance:
             columns_now = np.flatnonzero((number >= start) & (number < start + width))
             E = np.zeros((self.size, min(width, int(number.max()) + 1 - start)))
             E[distinct[columns_now], number[columns_now] - start] = 1.0
-            part = slice(*np.searchsorted(numbers, (start, start + width)))
-            solved[part] = self.dot(E)[chosen_rows[part], numbers[part] - start]
+            now = slice(*np.searchsorted(numbers, (start, start + width)))
+            solved[now] = self.dot(E)[chosen_rows[now], numbers[now] - start]
         values, inner = np.zeros(rows.shape), np.empty(order.size)
         inner[order] = solved
         values[together] = inner
@@ -181,7 +181,7 @@ class ConditionalCovariance:
             links.append((firsts[k] + block.row // shapes[k].n_columns, firsts[m] + block.col // shapes[m].n_columns))
         for k, block in enumerate(cross.diagonal):
             if sp.issparse(block):
-                block = block.tocoo()
+                block = sp.coo_array(block)
                 links.append((firsts[k] + block.row, firsts[k] + block.col))
         first, second = (np.concatenate([link[i] for link in links] or [np.zeros(0, int)]) for i in (0, 1))
         graph = sp.coo_array((np.ones(first.size), (first, second)), shape=(firsts[-1], firsts[-1]))

@@ -133,7 +133,7 @@ def standard_errors(likelihood: ProfiledLikelihood, at: Evaluation) -> tuple[np.
         error = np.full(free.size, np.nan)
         error[free] = np.sqrt(np.einsum("ip,pq,iq->i", part, covariance, part))
         errors.append(error)
-    return tuple(errors)
+    return errors[0], errors[1]
 
 
 def inverse_information(matrix: np.ndarray) -> np.ndarray:

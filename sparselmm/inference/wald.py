@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 DEPENDENT = 1e-10  # eigenvalue of the correlation of the hypotheses below which they say the same
 CONTRADICTION = 1e-4  # of the largest z statistic: hypotheses that say the same differ by less than √DEPENDENT of it
+
+
+class Tests(Protocol):
+    """Tests of contrasts in the pilot basis by one method of the degrees of freedom."""
+
+    covariance: np.ndarray  #: of the fixed effects, (p, p)
+    notes: tuple[str, ...]  #: sentences on what the numbers do not show
+    monte_carlo_error: float  #: relative standard error of the degrees of freedom where probes estimate them
+
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
+        """Return the degrees of freedom of the contrasts, (r,); NaN for a row of zeros."""
+
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
+        """Return F, its rank and its denominator for Lβ - r = difference."""
 
 
 class ConstantTests:
@@ -20,7 +36,8 @@ class ConstantTests:
     df : float
     """
 
-    notes, monte_carlo_error = (), 0.0
+    notes: tuple[str, ...] = ()
+    monte_carlo_error: float = 0.0
 
     def __init__(self, covariance: np.ndarray, df: float) -> None:
         self.covariance, self.df = covariance, float(df)
@@ -50,7 +67,12 @@ class MomentTests:
         Covariance of their estimates.
     """
 
-    notes, monte_carlo_error = (), 0.0
+    covariance: np.ndarray
+    half: np.ndarray
+    gradients: np.ndarray
+    spread: np.ndarray
+    notes: tuple[str, ...] = ()
+    monte_carlo_error: float = 0.0
 
     def degrees(self, rows: np.ndarray) -> np.ndarray:
         """Return 2(l'Cl)²/var(l'Ĉl) of the contrasts, (r,), equation (D1); NaN for a row of zeros."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from ..frame import Design
     from ..results import LinearMixedModelResults
 
 
@@ -118,7 +119,7 @@ class PredictionMethods:
         ----------
         Henderson (1975), Best linear unbiased estimation and prediction under a selection model, Biometrics 31.
         """
-        options = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
+        options: dict[str, Any] = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
         from .intervals import predict
 
         if sink is not None or (new is not None and is_read_in_chunks(new)):
@@ -144,4 +145,5 @@ class PredictionMethods:
         """Names of the columns of the formula that are no functions of their own row."""
         from .rowwise import spanning_columns
 
-        return [] if self.model.design.is_rowwise else spanning_columns(self.model.design)
+        design = self.model.design
+        return [] if design is None or design.is_rowwise else spanning_columns(cast("Design", design))

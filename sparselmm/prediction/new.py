@@ -33,10 +33,11 @@ def new_rows(
     offset: ArrayLike | None = None,
 ) -> Rows:
     """Return new rows with the columns that the formula makes of them; see `rows_of_fit`."""
+    assert model.design is not None, "see `predict`"
     spec, parts = model.design.spec, {}
     sides = [spec.fixed, *(spec.random[k][0] for k in {*included, *fresh})]
     _check_types(model.design.table, new, {name for side in sides for name in side.variables})
-    exog, random, index, offset = spec.build(new, terms=included, offset=offset)
+    exog, random, index, offsets = spec.build(new, terms=included, offset=offset)
     for k, (codes, values) in zip(included, random, strict=True):
         unknown = codes < 0
         if unknown.any():
@@ -54,7 +55,7 @@ def new_rows(
         )
         exog[unknown] = np.nan
     columns = {k: spec.random[k][0].build(_read(new, spec.random[k][0].variables)) for k in fresh}
-    return Rows(exog[:, model.kept], offset, parts, columns, index)
+    return Rows(exog[:, model.kept], offsets, parts, columns, index)
 
 
 def warn_of(names: Sequence[str]) -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,8 @@ class Rows:
 
     exog: np.ndarray
     offset: np.ndarray | None
-    parts: Mapping[int, object]
-    fresh: Mapping[int, object]
+    parts: Mapping[int, Part | RandomTerm]
+    fresh: Mapping[int, np.ndarray | sp.csr_array]
     index: pd.Index | None
 
     def linear_predictor(self, fit: LinearMixedModelResults) -> np.ndarray:

@@ -35,9 +35,12 @@ def spanning_columns(design: Design) -> list[str]:
         if any(column_name(part.text) is None for part in grouping.factor):
             differ = _differ(grouping.codes, design.table, rows, term.codes)
             found += [term.name] if differ is None or differ.any() else []
-    if any(column_name(part.text) is None for part in design.spec.offsets):
+    if design.offset is not None and any(column_name(part.text) is None for part in design.spec.offsets):
         differ = _differ(
-            lambda table: sum(p.numbers(table) for p in design.spec.offsets), design.table, rows, design.offset
+            lambda table: np.sum([p.numbers(table) for p in design.spec.offsets], axis=0),
+            design.table,
+            rows,
+            design.offset,
         )
         found += [" + ".join(bare(part.text) for part in design.spec.offsets)] if differ is None or differ.any() else []
     return list(dict.fromkeys(found))
@@ -56,7 +59,7 @@ def _calls(columns: Columns) -> bool:
 
 
 def _differ(
-    build: Callable[[Table], np.ndarray | None], table: Table, rows: np.ndarray, values: np.ndarray
+    build: Callable[[Table], np.ndarray], table: Table, rows: np.ndarray, values: np.ndarray
 ) -> np.ndarray | None:
     """Return which columns (c,) have another value if a row is built alone; None if it cannot be."""
     values = values if values.ndim == 2 else values[:, None]

@@ -54,11 +54,11 @@ def predict_to(
         raise DataError("Give the rows to predict, predict(source, sink='out.parquet'), of a model from a formula.")
     if offset is not None or not (options["weights"] is None or isinstance(options["weights"], (str, int, float))):
         raise DataError("Offsets and weights of rows that are read in chunks are columns of theirs, not arrays.")
-    source = open_source(new) if is_source(new) else Frames([new])
+    source: Source = open_source(new) if is_source(new) else Frames([new])
     included = included_terms(fit.model, random)
     columns = _copied(fit.model, included, columns, source)
-    needed = set(columns) | _needed(fit.model, included, options)
-    needed = [name for name in source.columns if name in needed]
+    names = set(columns) | _needed(fit.model, included, options)
+    needed = [name for name in source.columns if name in names]
 
     def parts() -> Iterator[tuple[Any, pd.DataFrame]]:
         for frame in prefetched(source.chunks(needed, CHUNK_ROWS)):
@@ -73,6 +73,7 @@ def predict_to(
 
 def _needed(model: LinearMixedModel, included: Sequence[int], options: Mapping[str, Any]) -> set[str]:
     """Return the columns that predictions use."""
+    assert model.design is not None, "see `predict_to`"
     spec = model.design.spec
     fresh = range(len(spec.random)) if options["interval"] == "prediction" else ()
     names = spec.variables(included) | {name for k in fresh for name in spec.random[k][0].variables}
@@ -84,6 +85,7 @@ def _copied(
 ) -> list[str]:
     """Return the columns that are copied from the source."""
     if columns is None:
+        assert model.design is not None, "see `predict_to`"
         factors = [part for k in included for part in model.design.spec.random[k][1].factor]
         return list(dict.fromkeys(bare(part.text) for part in factors if column_name(part.text) is not None))
     columns = [columns] if isinstance(columns, str) else list(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +14,7 @@ from .rows import Part, Rows
 
 if TYPE_CHECKING:
     from ..covariance import TermShape
+    from ..engines.pcg import PcgEngine
     from ..results import LinearMixedModelResults
     from ..terms import RandomTerm
 
@@ -48,9 +49,9 @@ def relative_variance(K: ConditionalCovariance, rows: Rows) -> np.ndarray:
 
 def _variances(K: ConditionalCovariance, X: np.ndarray, Z: sp.csr_array) -> np.ndarray:
     """Return the variance of x'β̂ + z'(b̂ - b) over σ², (n,): of few rows an iterative engine solves for the rows."""
-    engine = K.likelihood.engine
-    if not engine.slack:
+    if not K.likelihood.engine.slack:
         return K.prediction_variances(X, Z)
+    engine = cast("PcgEngine", K.likelihood.engine)
     engine.check_solves(min(len(X), engine.core_map.n_effects))
     if len(X) > engine.core_map.n_effects:
         return K.prediction_variances(X, Z)
@@ -88,5 +89,6 @@ def _known(part: Part | RandomTerm | None, n: int, shape: TermShape) -> sp.csr_a
 def _quadratic(values: np.ndarray | sp.sparray, covariance: np.ndarray) -> np.ndarray:
     """Return v_i'Gv_i for every row of values, (n,)."""
     if sp.issparse(values):
-        return covariance[0, 0] * values.multiply(values).sum(axis=1)
+        Z = sp.csr_array(values)
+        return covariance[0, 0] * Z.multiply(Z).sum(axis=1)
     return np.einsum("ia,ia->i", values @ covariance, values)

@@ -13,7 +13,6 @@ from ..optimize import trust_region_step
 from .interpolation import BISECTIONS, cubic
 
 if TYPE_CHECKING:
-    from ..likelihood import Evaluation
     from .held import Held
     from .joint import Expansion
 
@@ -77,7 +76,9 @@ def settle(held: Held, y: np.ndarray, free: np.ndarray | None = None) -> Point:
     free = held.free if free is None else free
     units, radius = held.units[free], 1.0
     at = _try(held, y)
-    for _ in range(MAX_EVALUATIONS if at is not None else 0):
+    for _ in range(MAX_EVALUATIONS):
+        if at is None:
+            break
         g = at.gradient[free] * units
         H = at.hessian[np.ix_(free, free)] * np.outer(units, units)
         step = trust_region_step(g, H, radius) if free.size else g
@@ -90,9 +91,9 @@ def settle(held: Held, y: np.ndarray, free: np.ndarray | None = None) -> Point:
         trial = _try(held, moved)
         gain = -1.0 if trial is None else (at.deviance - trial.deviance) / decrease
         if gain < 0.25:
-            radius = 0.25 * np.linalg.norm(step)
+            radius = 0.25 * float(np.linalg.norm(step))
         elif gain > 0.75:
-            radius = max(radius, 2.0 * np.linalg.norm(step))
+            radius = max(radius, 2.0 * float(np.linalg.norm(step)))
         if gain > 0.0:
             y, at = moved, trial
         elif radius < 1e-10:
@@ -100,7 +101,7 @@ def settle(held: Held, y: np.ndarray, free: np.ndarray | None = None) -> Point:
     raise ProfileError("the other parameters could not be optimised")
 
 
-def _try(held: Held, y: np.ndarray) -> Expansion:
+def _try(held: Held, y: np.ndarray) -> Expansion | None:
     """Return the expansion at y, or None where there is no likelihood."""
     try:
         return held.expand(y)
@@ -111,7 +112,7 @@ def _try(held: Held, y: np.ndarray) -> Expansion:
 def _finish(
     held: Held,
     y: np.ndarray,
-    at: Evaluation,
+    at: Expansion,
     free: np.ndarray,
     step: np.ndarray,
     decrease: float,
@@ -197,7 +198,7 @@ def _next_points(
         share = max(last.y[gone] / (last.y[gone] - point.y[gone]), SMALLEST_SHARE)
         return _plateau(held, last, point, share, gone, 0.0, bound, best, sign)
     point = scored(point, best, sign)
-    gone = min(held.caps, key=held.caps.get, default=None)
+    gone = min(held.caps, key=lambda slot: held.caps[slot], default=None)
     if gone is not None and abs(point.zeta) > held.caps[gone]:
         share, slope = _share(last, point, sign * held.caps[gone])
         return _plateau(held, last, point, share, gone, slope, bound, best, sign)
@@ -259,7 +260,7 @@ def _predict(held: Held, path: Sequence[Point], t: float) -> np.ndarray:
     return y
 
 
-def cubic_path(a: Point, b: np.ndarray, t: float) -> np.ndarray:
+def cubic_path(a: Point, b: Point, t: float) -> np.ndarray:
     """Return y at t on the cubic that has the values and tangents of two points."""
     width = b.t - a.t
     return cubic(a.y, b.y, a.tangent, b.tangent, width, (t - a.t) / width)[0]

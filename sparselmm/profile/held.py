@@ -14,6 +14,7 @@ import numpy as np
 
 from ..engines.choose import choose_engine
 from ..likelihood import ProfiledLikelihood
+from .interpolation import N
 from .joint import Expansion, Joint
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ class Held:
     """
 
     low, high = -np.inf, np.inf  #: bounds of the held coordinate
-    signs = ()  #: elements of y that are standard deviations: of one sign
+    signs: tuple[int, ...] = ()  #: elements of y that are standard deviations: of one sign
 
     def __init__(self, joint: Joint, x: np.ndarray, slot: int) -> None:
         self.joint, self.slot, self.units = joint, slot, joint.units
         self.free = np.delete(np.arange(x.size), slot)
         self.start = x
-        self.caps = {}
+        self.caps: dict[int, float] = {}
 
     def admits(self, y: np.ndarray) -> bool:
         """Return whether y stands for the value that is held: `signs` are of one sign."""
@@ -61,12 +62,12 @@ class Held:
         return self.joint.expand(y)
 
     @staticmethod
-    def value(t: float | np.ndarray) -> float | np.ndarray:
+    def value(t: N) -> N:
         """Return the parameter in natural units."""
         return t
 
     @staticmethod
-    def rate(t: float | np.ndarray) -> float | np.ndarray:
+    def rate(t: np.ndarray) -> np.ndarray:
         """Return the derivative of `value`."""
         return np.ones_like(t)
 
@@ -75,11 +76,11 @@ class ResidualSd(Held):
     """σ, held as log σ²."""
 
     @staticmethod
-    def value(t: float | np.ndarray) -> float | np.ndarray:
+    def value(t: N) -> N:
         return np.exp(0.5 * t)
 
     @staticmethod
-    def rate(t: float | np.ndarray) -> float | np.ndarray:
+    def rate(t: np.ndarray) -> np.ndarray:
         return 0.5 * np.exp(0.5 * t)
 
 
@@ -90,6 +91,10 @@ class Transformed(Held):
         at = self.joint.expand(self.x(y))
         J, bend = self.derivatives(y, at.gradient)
         return replace(at, gradient=J.T @ at.gradient, hessian=J.T @ at.hessian @ J + bend)
+
+    def derivatives(self, y: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ∂x/∂y and Σ_i gradient_i ∂²x_i/∂y²."""
+        raise NotImplementedError
 
 
 class Sd(Transformed):
@@ -148,11 +153,11 @@ class Correlation(Transformed):
         return J, bend
 
     @staticmethod
-    def value(t: float | np.ndarray) -> float | np.ndarray:
+    def value(t: N) -> N:
         return np.sin(t)
 
     @staticmethod
-    def rate(t: float | np.ndarray) -> float | np.ndarray:
+    def rate(t: np.ndarray) -> np.ndarray:
         return np.cos(t)
 
 
@@ -186,7 +191,8 @@ class Orders:
     """The joint deviance and its optimum for each order of a term's columns, made when asked for."""
 
     def __init__(self, likelihood: ProfiledLikelihood, theta: np.ndarray, scale: float) -> None:
-        self.likelihood, self.theta, self.scale, self._made = likelihood, theta, scale, {}
+        self.likelihood, self.theta, self.scale = likelihood, theta, scale
+        self._made: dict[tuple[int, ...], tuple[Joint, np.ndarray]] = {}
 
     def optimum(self, k: int = 0, order: Sequence[int] = ()) -> tuple[Joint, np.ndarray]:
         """Return the Joint with the columns of term k in the given order, and x = (θ, s) at the optimum."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,15 +14,10 @@ if TYPE_CHECKING:
 BISECTIONS = 60
 STEEPEST = 3.0  # times the secant: cubics with smaller slopes are monotone (Fritsch & Carlson 1980)
 
+N = TypeVar("N", float, np.ndarray)
 
-def cubic(
-    left: float | np.ndarray,
-    right: float | np.ndarray,
-    left_slope: float | np.ndarray,
-    right_slope: float | np.ndarray,
-    width: float | np.ndarray,
-    share: float | np.ndarray,
-) -> tuple[float, float] | tuple[np.ndarray, np.ndarray]:
+
+def cubic(left: N, right: N, left_slope: N, right_slope: N, width: N | float, share: N | float) -> tuple[N, N]:
     """Return the cubic with the given end values and slopes, and its slope, at a share of the width from the left."""
     secant = (right - left) / width
     cube = left_slope + right_slope - 2.0 * secant
@@ -67,7 +62,7 @@ class Curve:
         self._left = np.clip(steepness[:-1], 0.0, STEEPEST * secants)
         self._right = np.clip(steepness[1:], 0.0, STEEPEST * secants)
 
-    def at(self, t: float | np.ndarray) -> tuple[float, float] | tuple[np.ndarray, np.ndarray]:
+    def at(self, t: N) -> tuple[N, N]:
         """Return zeta and its derivative in t."""
         i = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, self.t.size - 2)
         width = self.t[i + 1] - self.t[i]

@@ -59,7 +59,7 @@ def parameters(model: LinearMixedModel) -> list[Parameter]:
     return fixed + [Parameter("ran_pars", *label) for label in variance_labels(model)]
 
 
-def select(found: Sequence[Parameter], which: int | str | Sequence[int | str] | None) -> list[Parameter]:
+def select(found: list[Parameter], which: int | str | Sequence[int | str] | None) -> list[Parameter]:
     """Return the parameters that `which` names.
 
     Raises
@@ -75,7 +75,7 @@ def select(found: Sequence[Parameter], which: int | str | Sequence[int | str] | 
         if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
             matches = [int(item)] if 0 <= item < len(found) else []
         else:
-            kind = KINDS.get(item)
+            kind = KINDS.get(str(item))
             matches = [i for i, p in enumerate(found) if item in (p.label, p.term) or kind == p.effect]
         if not matches and item not in KINDS:
             names = ", ".join(p.label for p in found)
@@ -105,11 +105,12 @@ class Tracer:
     """Makes the curves of a maximum-likelihood fit up to |zeta| = cutoff."""
 
     def __init__(self, fit: LinearMixedModelResults, cutoff: float) -> None:
-        self.fit, self.cutoff, self._made = fit, cutoff, {}
+        self.fit, self.cutoff = fit, cutoff
+        self._made: dict[Parameter, Curve | None] = {}
         self.orders = Orders(fit.model.likelihood(reml=False), fit.theta, fit.scale)
         self.likelihood = fit.model.likelihood(reml=False)  # fixed effects have an engine of their own
 
-    def held(self, parameter: Parameter) -> Held:
+    def held(self, parameter: Parameter) -> Held | None:
         """Return the coordinates that hold the parameter, or None where it is not defined."""
         if parameter.effect == "fixed":
             (j,) = parameter.place

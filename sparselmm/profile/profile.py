@@ -16,7 +16,7 @@ from .parameters import Tracer, natural, parameters, select
 
 if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
-    from .curve import Curve
+    from .interpolation import Curve
     from .parameters import Parameter
 
 DENSITY_POINTS = 201

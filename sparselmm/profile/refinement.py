@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 BENT, ROUNDS = 1e-3, 4  # difference in zeta that calls for points between, and how often
 
 
-def refine(held: Held, points: Sequence[Point], best: Point) -> list[Point]:
+def refine(held: Held, points: list[Point], best: Point) -> list[Point]:
     """Return the points, with others half-way on either side of each that the cubic through its neighbours misses.
 
     The cubic over two intervals errs sixteen times as much as those over one, and four times where the curvature
@@ -42,7 +41,7 @@ def _misfit(before: Point, point: Point, after: Point) -> float:
     return abs(zeta - point.zeta)
 
 
-def _between(held: Held, left: Point, right: Point, best: Point) -> Point:
+def _between(held: Held, left: Point, right: Point, best: Point) -> Point | None:
     """Return the point half-way between two, None where the curve is flat or it cannot be found."""
     if left.zeta == right.zeta:
         return None
