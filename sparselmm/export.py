@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import floor, isfinite, log10
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
+MOST_DECIMALS = 7
 FIGURE_SPACE = "\u2007"  # as wide as a digit
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -44,16 +51,15 @@ class Block:
     def as_text(self) -> str:
         """Return title, header and rows, columns two spaces apart."""
         texts = ["  ".join(cells) for cells in self._padded([self.header, *self.rows])]
-        return "\n".join([self.title, *(f"  {text}".rstrip() for text in texts)])
+        title = [self.title] if self.title else []
+        return "\n".join([*title, *(f"  {text}".rstrip() for text in texts)])
 
     def as_html(self) -> str:
         """Return an HTML table with its title as caption."""
         body = "\n".join(self._html_row("td", cells) for cells in self.rows)
         head = self._html_row("th", self.header)
-        return (
-            f"<table>\n<caption>{escape(self.title)}</caption>\n"
-            f"<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
+        caption = f"<caption>{escape(self.title)}</caption>\n" if self.title else ""
+        return f"<table>\n{caption}<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
     def as_markdown(self) -> str:
         """Return a pipe table (GitHub, Pandoc, Jupyter) under its title in bold."""
@@ -62,20 +68,19 @@ class Block:
         bars = ["-" * (len(cell) - 1) for cell in head]
         rule = [f":{bar}" if i < self.labels else f"{bar}:" for i, bar in enumerate(bars)]
         table = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]
-        return "\n".join([f"**{markdown(self.title)}**", "", *table])
+        title = [f"**{markdown(self.title)}**", ""] if self.title else []
+        return "\n".join([*title, *table])
 
     def as_latex(self) -> str:
         """Return a tabular with the rules of the package booktabs, its title above."""
-        title = rf"\textbf{{{latex(self.title)}}}"
         spec = "".join("l" if i < self.labels else "r" for i in range(len(self.header)))
         head, *body = [
             " & ".join(latex(cell) if i < self.labels else latex_number(cell) for i, cell in enumerate(cells)) + r" \\"
             for cells in (self.header, *self.rows)
         ]
-        lines = [
-            rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
-            rf"\multicolumn{{{len(spec)}}}{{@{{}}l}}{{{title}}} \\",
-        ]
+        lines = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}"]
+        if self.title:
+            lines.append(rf"\multicolumn{{{len(spec)}}}{{@{{}}l}}{{\textbf{{{latex(self.title)}}}}} \\")
         return "\n".join([*lines, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
 
     def _padded(self, lines: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -90,6 +95,43 @@ class Block:
         space = FIGURE_SPACE if tag == "td" else " "
         numbers = (f"<{tag}>{escape(cell).replace(' ', space)}</{tag}>" for cell in cells[self.labels :])
         return "<tr>" + "".join([*labels, *numbers]) + "</tr>"
+
+
+def aligned(texts: Iterable[str]) -> list[str]:
+    """Return numbers padded on the right, so that right-aligned all but those in scientific notation share a point."""
+    texts = list(texts)
+    tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
+    longest = max((tail for text, tail in zip(texts, tails, strict=True) if "e" not in text), default=0)
+    return [text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
+
+
+def number(value: float, like: float | None = None) -> str:
+    """Return a number with the decimals that show DIGITS significant digits of `like`, or one more of its own."""
+    digits = DIGITS if like is not None else DIGITS + 1
+    like = abs(value if like is None else like)
+    if not isfinite(value) or not isfinite(like) or like == 0:
+        return f"{value:.{DIGITS}g}"
+    decimals = max(0, digits - 1 - floor(log10(like)))
+    wide = like >= 1e7 or abs(value) >= 1e15
+    return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or wide else f"{value:.{decimals}f}"
+
+
+def frame_block(title: str, frame: pd.DataFrame) -> Block:
+    """Return the table of a frame: its index as labels, numbers to DIGITS significant digits, nothing for NaN."""
+    columns = {name: [_cell(value) for value in frame[name]] for name in frame}
+    numeric = {name for name in frame if frame[name].dtype.kind in "fc"}
+    cells = [aligned(texts) if name in numeric else texts for name, texts in columns.items()]
+    labels = [str(label) for label in frame.index]
+    return Block(title, ("", *map(str, frame.columns)), list(zip(labels, *cells, strict=True)), labels=1)
+
+
+def _cell(value: object) -> str:
+    """Return a cell of a frame as text."""
+    if not isinstance(value, float):
+        return str(value)
+    if value != value:
+        return ""
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10**DIGITS else f"{value:.{DIGITS}g}"
 
 
 def latex(text: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
-from math import floor, isfinite, log10
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +10,14 @@ import numpy as np
 from . import tables
 from .boundary import SINGULAR
 from .covariance import correlation
-from .export import Block, latex, markdown
+from .export import Block, aligned, number
+from .printout import Printed, Printout
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .results import LinearMixedModelResults
 
-WIDTH = 88
-DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
-MOST_DECIMALS = 7
 DDF_NOTES = {
     "satterthwaite": "Tests and intervals use t distributions with Satterthwaite's degrees of freedom.",
     "kenward-roger": "Standard errors and degrees of freedom are Kenward and Roger's.",
@@ -30,18 +25,8 @@ DDF_NOTES = {
     "z": "Tests and intervals use the normal distribution (z).",
 }
 
-STYLE = """<style>
-.sparselmm table {border-collapse: collapse; margin: 0 0 1em 0; font-size: inherit; font-variant-numeric: tabular-nums}
-.sparselmm caption {text-align: left; font-weight: bold; padding: 0.2em 0}
-.sparselmm th, .sparselmm td {text-align: right; padding: 0.1em 0 0.1em 1.4em; border: none; background: none}
-.sparselmm th.label, .sparselmm td.label {text-align: left; font-weight: normal}
-.sparselmm tr > :first-child {padding-left: 0}
-.sparselmm thead th {border-bottom: 1px solid; font-weight: normal}
-.sparselmm ul {margin: 0; padding-left: 1.2em}
-</style>"""
 
-
-class Summary:
+class Summary(Printed):
     """Summary of a fit: prints as text and shows as HTML in a notebook; also as Markdown and LaTeX.
 
     Parameters
@@ -73,54 +58,10 @@ class Summary:
             self.blocks.append(fixed_block(tables.fixed_effects(fit, level, ddf), level))
             self.notes += [DDF_NOTES[inference.ddf], *inference.notes]
 
-    def as_text(self) -> str:
-        """Return the summary as text."""
-        width = max(len(label) for label, _ in self.facts) + 2
-        facts = "\n".join(_hanging(f"{label:<{width}}{text}", width) for label, text in self.facts)
-        notes = ["\n".join(["Notes", *(_hanging(f"  {note}", 4) for note in self.notes)])] if self.notes else []
-        return "\n\n".join([f"{self.title}\n{facts}", *(block.as_text() for block in self.blocks), *notes])
-
-    def as_html(self) -> str:
-        """Return the summary as an HTML fragment."""
-        facts = "\n".join(
-            f'<tr><th class="label">{escape(label)}</th><td class="label">{escape(text)}</td></tr>'
-            for label, text in self.facts
-        )
-        notes = "".join(f"<li>{escape(note)}</li>\n" for note in self.notes)
-        return "\n".join(
-            [
-                f'<div class="sparselmm">\n{STYLE}',
-                f"<table>\n<caption>{escape(self.title)}</caption>\n<tbody>\n{facts}\n</tbody>\n</table>",
-                *(block.as_html() for block in self.blocks),
-                f"<ul>\n{notes}</ul>\n</div>" if self.notes else "</div>",
-            ]
-        )
-
-    def as_markdown(self) -> str:
-        """Return the summary in Markdown with pipe tables."""
-        facts = "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in self.facts)
-        notes = ["\n".join(f"- {markdown(note)}" for note in self.notes)] if self.notes else []
-        parts = [f"**{markdown(self.title)}**", facts, *(block.as_markdown() for block in self.blocks), *notes]
-        return "\n\n".join(parts) + "\n"
-
-    def as_latex(self) -> str:
-        r"""Return the summary as a LaTeX table for the package booktabs, which the preamble loads."""
-        facts = [rf"{latex(label)} & {latex(text)} \\" for label, text in self.facts]
-        lines = [r"\begin{table}[htbp]", rf"\caption{{{latex(self.title)}}}", r"\footnotesize\raggedright", ""]
-        lines += [r"\begin{tabular}{@{}lp{0.75\linewidth}@{}}", *facts, r"\end{tabular}", ""]
-        for block in self.blocks:
-            lines += [r"\medskip", "", block.as_latex(), ""]
-        if self.notes:
-            lines += [r"\medskip", "", "\n\n".join(map(latex, self.notes)), ""]
-        return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
+    @property
+    def printout(self) -> Printout:
+        """Title, facts, tables and notes."""
+        return Printout(self.title, self.blocks, self.notes, self.facts)
 
 
 def _facts(fit: LinearMixedModelResults) -> list[tuple[str, str]]:
@@ -146,14 +87,14 @@ def _random_block(fit: LinearMixedModelResults) -> Block:
         sd, corr = correlation(cov.to_numpy())
         zero = _is_zero(fit, k, sd)
         for i, column in enumerate(cov.columns):
-            numbers = ("0", "0") if zero[i] else (_number(sd[i] ** 2), _number(sd[i]))
+            numbers = ("0", "0") if zero[i] else (number(sd[i] ** 2), number(sd[i]))
             corrs = [""] * most
             if shapes[k].structure == "unstructured":
                 corrs[:i] = ["" if zero[i] or zero[j] else f"{corr[i, j]:.2f}" for j in range(i)]
             rows.append(("" if i else name, column, *numbers, *corrs))
-    rows.append(("Residual", "", _number(fit.scale), _number(fit.sigma), *[""] * most))
+    rows.append(("Residual", "", number(fit.scale), number(fit.sigma), *[""] * most))
     columns: list[Sequence[str]] = list(zip(*rows, strict=True))
-    columns[2:4] = map(_aligned, columns[2:4])
+    columns[2:4] = map(aligned, columns[2:4])
     header = ("Group", "Name", "Variance", "Std. dev.", *["Corr", *[""] * most][:most])
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
 
@@ -161,8 +102,8 @@ def _random_block(fit: LinearMixedModelResults) -> Block:
 def fixed_block(table: pd.DataFrame, level: float) -> Block:
     """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
     values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
-    numbers = [[_number(value, like=row[1]) for value in row] for row in values]
-    estimate, error, low, high = (_aligned(column) for column in zip(*numbers, strict=True))
+    numbers = [[number(value, like=row[1]) for value in row] for row in values]
+    estimate, error, low, high = (aligned(column) for column in zip(*numbers, strict=True))
     statistic = [f"{t:.3f}" for t in table["statistic"]]
     p_value = ["<0.001" if p < 0.001 else f"{p:.3f}" for p in table["p.value"]]
     normal = np.isinf(table["df"]).all()
@@ -218,26 +159,3 @@ def _singular_note(name: str, zero: pd.Index, all_zero: bool, full: bool) -> str
 def _is_zero(fit: LinearMixedModelResults, k: int, sd: np.ndarray) -> np.ndarray:
     """Return which standard deviations (c,) of term k are zero for all purposes (lme4's isSingular)."""
     return sd * fit.model.cross.column_scale(k) < SINGULAR * fit.sigma
-
-
-def _number(value: float, like: float | None = None) -> str:
-    """Return a number with the decimals that show DIGITS significant digits of `like`, or one more of its own."""
-    digits = DIGITS if like is not None else DIGITS + 1
-    like = abs(value if like is None else like)
-    if not isfinite(value) or not isfinite(like) or like == 0:
-        return f"{value:.{DIGITS}g}"
-    decimals = max(0, digits - 1 - floor(log10(like)))
-    wide = like >= 1e7 or abs(value) >= 1e15
-    return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or wide else f"{value:.{decimals}f}"
-
-
-def _aligned(texts: Sequence[str]) -> list[str]:
-    """Return numbers padded on the right, so that right-aligned all but those in scientific notation share a point."""
-    tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
-    longest = max((tail for text, tail in zip(texts, tails, strict=True) if "e" not in text), default=0)
-    return [text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
-
-
-def _hanging(text: str, indent: int) -> str:
-    """Return the text wrapped to the page, further lines indented."""
-    return "\n".join(wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))

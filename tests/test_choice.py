@@ -206,6 +206,13 @@ ROUTES = [  # exact factor, inverse, GB; pcg seconds, GB; limit in GB; route; wo
         "Exact, 1.2 s and 1 GB predicted; conjugate gradients would take 2 s and 1 GB.",
     ),
     ((1, 1, 1), (10, 1), 8, "exact", "Exact, 8 s"),
+    (
+        (0.02, 0.02, 1),
+        (0.1, 1),
+        8,
+        "exact",
+        "would take 0.1 s and 1 GB, which is no gain to give up exact numbers for.",
+    ),
     ((1, 1, 1), (2, 1), 8, "polish", "then two exact steps, 2 s each and 1 GB; exact alone would take 8 s."),
     ((1, 5, 1), (1, 1), 8, "deviance", "then one factorisation, 1 s and 1 GB, for the deviance if"),
     ((1, 5, 6), (1, 3), 8, "pcg", "the exact engine needs 6 GB besides, of 8 GB"),

@@ -9,8 +9,8 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "labels", "habits", "criteria", "progress", "record", "files"},
-    {"fitted"},
+    {"errors", "threads", "caller", "labels", "habits", "criteria", "progress", "record", "files", "export"},
+    {"fitted", "printout"},
     {"covariance", "terms"},
     {"boundary", "levelsums", "rank", "storage"},
     {"merging"},
@@ -27,13 +27,13 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"frame"},
     {"variants", "fixed_terms"},
     {"inference"},
-    {"export"},
     {"tables", "comparison", "profile", "resampling", "marginal_means", "prediction", "diagnostics"},
     {"plots", "maketables", "datasets", "versions"},
+    {"checkup"},
     {"summary"},
     {"results"},
     {"model"},
-    {"streaming"},
+    {"streaming", "planning"},
     {"mixedlm"},
     {"engine_comparison"},
 ]

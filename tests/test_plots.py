@@ -460,6 +460,13 @@ def test_levels_are_named_where_there_is_room(fit, many, sleepstudy):
     assert ax.get_yticklabels()[-1].get_text() == "… 337 …"
 
 
+def test_every_column_of_a_term_has_a_caterpillar(fit):
+    axes = fit.plot.caterpillar()
+    assert [ax.get_xlabel() for ax in axes] == ["Intercept, 95 % interval", "Days, 95 % interval"]
+    one = fit.plot.caterpillar(column="Days")
+    np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), one.lines[0].get_xdata())
+
+
 def test_labels_stay_apart():
     assert canvas.shortened(["a", 7]) == ["a", "7"]
     assert canvas.shortened([f"the very same words {i} again and again" for i in "xy"]) == ["… x …", "… y …"]
@@ -509,7 +516,7 @@ def test_accessor(fit):
 
 def test_terms_and_columns_are_chosen_by_name(fit):
     with pytest.raises(ValueError, match=r"choose one with column=.*'Intercept', 'Days'"):
-        plots.caterpillar(fit)
+        plots.caterpillar_data(fit)
     with pytest.raises(ValueError, match=r"term='g' is not there.*'Subject'"):
         plots.caterpillar(fit, "g")
     with pytest.raises(ValueError, match="holds 1 axes; this panel has 4"):

@@ -11,8 +11,8 @@ import pytest
 
 import sparselmm
 from sparselmm import LinearMixedModel, RandomTerm
-from sparselmm.export import Block, latex, markdown
-from sparselmm.summary import DDF_NOTES, _number
+from sparselmm.export import Block, latex, markdown, number
+from sparselmm.summary import DDF_NOTES
 
 GOLDEN = Path(__file__).parent / "golden"
 load = sparselmm.datasets.load
@@ -167,5 +167,5 @@ if __name__ == "__main__":
 
 
 def test_numbers_as_wide_as_a_page_are_written_in_powers_of_ten():
-    assert _number(-1.5508762e128, like=0.4622) == "-1.5509e+128"  # a limit with a hundredth of a degree of freedom
-    assert _number(-15.5, like=0.4622) == "-15.5000"
+    assert number(-1.5508762e128, like=0.4622) == "-1.5509e+128"  # a limit with a hundredth of a degree of freedom
+    assert number(-15.5, like=0.4622) == "-15.5000"

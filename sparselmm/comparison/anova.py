@@ -42,7 +42,7 @@ def drop1(fit: LinearMixedModelResults, ddf: str = "satterthwaite", test: str = 
     full = fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit
     rows = {"<none>": row(full)}
     for name, L in hypotheses.items():
-        reduced = _constrained(fit.model, L).fit(reml=False, start=full.theta, engine=fit._engine)
+        reduced = constrained(fit.model, L).fit(reml=False, start=full.theta, engine=fit._engine)
         rows[name] = row(reduced, chi_squared(reduced, full, len(L)))
     notes = ["The model was refitted by maximum likelihood."] if fit.reml else []
     return TestTable("Deletion of single terms, likelihood ratio tests", table_of(rows)[0], tuple(notes))
@@ -58,7 +58,7 @@ def _f_tests(fit: LinearMixedModelResults, inference: Inference, hypotheses: Map
     return frame.assign(**columns)[["sum_sq", "mean_sq", "df_num", "df_denom", "statistic", "p.value"]]
 
 
-def _constrained(model: LinearMixedModel, L: np.ndarray) -> LinearMixedModel:
+def constrained(model: LinearMixedModel, L: np.ndarray) -> LinearMixedModel:
     """Return the model without the columns of X that Lβ = 0 takes away."""
     X = model.exog @ model.cross.basis
     _, _, Vt = np.linalg.svd(L @ model.cross.basis)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..covariance import triangle
 from ..errors import DataError
+from ..printout import Printed, Printout
 from .likelihood_ratio import chi_squared
 from .ranova import replaced, term_label, without_columns
 
@@ -36,8 +37,8 @@ ZERO = 1e-10  # of the largest eigenvalue of Z'Z
 MOST = 6_000  # eigenvalues of a dense matrix
 
 
-@dataclass(frozen=True, eq=False)
-class ExactTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExactTest(Printed):
     """The simulated test of one variance; prints itself.
 
     Attributes
@@ -72,11 +73,12 @@ class ExactTest:
         """Return quantiles of the null distribution."""
         return np.quantile(self.sample, probability)
 
-    def __str__(self) -> str:
-        first = f"{self.kind} of {self.tested}: {self.statistic:.4g}, p = {self.pvalue:.4g} ± {self.pvalue_error:.1g}"
-        return "\n".join([f"{first} ({self.sample.size:,} simulations)", *(f"  {note}" for note in self.notes)])
-
-    __repr__ = __str__
+    @property
+    def printout(self) -> Printout:
+        """The statistic, its p-value with the Monte-Carlo error, and what was simulated."""
+        error = f" ± {self.pvalue_error:.1g}" if self.pvalue_error > 0 else ""
+        first = f"{self.kind} of {self.tested}: {self.statistic:.4g}, p = {self.pvalue:.4g}{error}"
+        return Printout(f"{first} ({self.sample.size:,} simulations)", [], self.notes)
 
 
 def exact_test(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
 import pandas as pd
 
-from ..export import Block
+from ..export import Block, aligned
+from ..printout import Printed, Printout
 
-WIDTH = 88
 COUNTS = {"nobs", "n_parameters", "df_num", "df"}
 DECIMALS = {"AIC": 2, "BIC": 2, "logLik": 2, "deviance": 2, "chisq": 3, "statistic": 3, "df_denom": 2}
 PRINTED = {"sum_sq": "Sum sq", "mean_sq": "Mean sq", "df_num": "Num df", "df_denom": "Den df", "statistic": "F"}
@@ -18,8 +16,8 @@ PRINTED |= {"nobs": "n", "n_parameters": "k", "chisq": "Chi-sq", "df": "df"}
 PRINTED |= {"p.value": "p.value", "p.boundary": "p.boundary"}
 
 
-@dataclass(frozen=True, eq=False)
-class TestTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class TestTable(Printed):
     """A table of tests; ``table["p.value"]`` is a column of `frame`.
 
     Attributes
@@ -46,34 +44,14 @@ class TestTable:
         return len(self.frame)
 
     @property
-    def block(self) -> Block:
-        """The table as a `summary.Block` of texts."""
+    def printout(self) -> Printout:
+        """Table and notes."""
         header = ("", *(PRINTED.get(name, name) for name in self.frame.columns))
         cells = [[_cell(name, value) for value in self.frame[name]] for name in self.frame.columns]
         labels = [str(label) for label in self.frame.index]
-        return Block(self.title, header, list(zip(labels, *map(_aligned, cells), strict=True)), labels=1)
-
-    def as_text(self) -> str:
-        """Return the table and its notes as text."""
-        notes = ("\n".join(wrap(f"  {note}", WIDTH, subsequent_indent="    ")) for note in self.notes)
-        return "\n".join([self.block.as_text(), *notes])
-
-    def as_html(self) -> str:
-        """Return the table and its notes as an HTML fragment."""
-        from html import escape
-
-        from ..summary import STYLE
-
-        notes = "\n".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        return f'<div class="sparselmm">\n{STYLE}\n{self.block.as_html()}\n<ul>\n{notes}\n</ul>\n</div>'
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
+        return Printout(
+            "", [Block(self.title, header, list(zip(labels, *map(aligned, cells), strict=True)), 1)], self.notes
+        )
 
 
 def _cell(name: str, value: float) -> str:
@@ -85,9 +63,3 @@ def _cell(name: str, value: float) -> str:
     if name in COUNTS:
         return f"{value:.0f}"
     return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else f"{value:.5g}"
-
-
-def _aligned(texts: Sequence[str]) -> list[str]:
-    """Return the texts padded so that the points of a right-aligned column stand below each other."""
-    tails = [len(text) - text.find(".") if "." in text else 0 for text in texts]
-    return [text + " " * (max(tails) - tail) for text, tail in zip(texts, tails, strict=True)]

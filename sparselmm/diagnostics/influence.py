@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConvergenceWarning, DataError, DataWarning, EngineError
+from ..export import frame_block
 from ..inference.variance import covariances
 from ..labels import frozen, labelled
+from ..printout import Printed, Printout
 from .deletion import Deletion
 from .subset import grouping, on_rows
 
@@ -20,7 +22,7 @@ SATURATED = "the fit goes through its rows whatever they are"
 DEPENDENT = "the fixed effects cannot be estimated without it"
 
 
-class Influence:
+class Influence(Printed):
     """What deleting each level does to the fit; tables by level, read-only.
 
     A level without which the fixed effects cannot be estimated has NaN and a `note`.
@@ -118,13 +120,16 @@ class Influence:
             parts[name] = getattr(self, name)
         return pd.concat([pd.DataFrame(parts), self.dfbetas.add_prefix("dfb_")], axis=1)
 
-    def __repr__(self) -> str:
+    @property
+    def printout(self) -> Printout:
+        """The levels with the largest Cook's distances."""
         largest = self.summary_frame().sort_values("cooks_distance", ascending=False).iloc[:5, :SHOWN]
         how = "θ estimated again" if self.refit else "θ of the full fit"
         missing = int(np.isnan(self._sigma2).sum())
-        text = f"Influence of {len(self.counts)} {self.group} levels on the fixed effects ({how}). The largest:\n"
-        text += largest.to_string(float_format=lambda value: f"{value:.4g}")
-        return text + (f"\n{missing} levels have none: see .note" if missing else "")
+        title = f"Influence of {len(self.counts)} {self.group} levels on the fixed effects ({how}). The largest:"
+        return Printout(
+            title, [frame_block("", largest)], [f"{missing} levels have none: see .note"] if missing else []
+        )
 
     @property
     def _p(self):

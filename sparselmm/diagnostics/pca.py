@@ -9,12 +9,14 @@ import pandas as pd
 
 from ..boundary import SINGULAR, column_scale
 from ..covariance import correlation
+from ..export import frame_block
+from ..printout import Printed, Printout
 
 SHOWN = 0.05  # loadings below this share of the largest are left out of the sentence on a combination
 
 
-@dataclass(frozen=True, eq=False)
-class RandomEffectsPCA:
+@dataclass(frozen=True, eq=False, repr=False)
+class RandomEffectsPCA(Printed):
     """Principal components of the random effects of every term; prints itself.
 
     Attributes
@@ -32,13 +34,20 @@ class RandomEffectsPCA:
     loadings: dict[str, pd.DataFrame]
     singular: dict[str, str]
 
-    def __repr__(self) -> str:
-        parts = []
-        for name, table in self.importance.items():
-            parts.append(f"{name}\n{table.T.to_string(float_format=lambda value: f'{value:.4g}')}")
-            if name in self.singular:
-                parts.append(f"Singular: {self.singular[name]}")
-        return "\n\n".join(parts)
+    @property
+    def printout(self) -> Printout:
+        """The importance of the components of every term, and the combinations that do not vary."""
+        blocks = [
+            frame_block(f"{name}: components of {', '.join(self.loadings[name].index)}", self._shares(name))
+            for name in self.importance
+        ]
+        notes = [f"Singular: {text}" for text in self.singular.values()]
+        return Printout("Principal components of the random effects", blocks, notes)
+
+    def _shares(self, name: str) -> pd.DataFrame:
+        """Return the importance of the components of a term, and which are singular, for the eye."""
+        table = self.importance[name]
+        return table.assign(singular=np.where(table["singular"], "yes", ""))
 
 
 def principal_components(fit, scaled) -> RandomEffectsPCA:

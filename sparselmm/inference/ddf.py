@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +10,7 @@ import pandas as pd
 
 from ..habits import alpha_of
 from ..labels import frozen, labelled, read_only
+from ..printout import Printed, Printout
 from ..traces import inverse_root
 from .contrasts import constraints
 from .distributions import f_tail, t_quantile, two_sided
@@ -23,10 +21,8 @@ from .wald import ConstantTests, Tests
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ..export import Block
     from ..results import LinearMixedModelResults
 
-WIDTH = 88
 METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
 ALIASES = {"satt": "satterthwaite", "kr": "kenward-roger", "kenwardroger": "kenward-roger", "normal": "z"}
 TITLES = {
@@ -59,7 +55,7 @@ class JointTest(NamedTuple):
         return f"F({self.df_num}, {self.df_denom:.4g}) = {self.statistic:.4g}, {p}"
 
 
-class Inference:
+class Inference(Printed):
     """Tests and intervals of the fixed effects; made by `LinearMixedModelResults.inference`, prints itself.
 
     Attributes
@@ -187,24 +183,21 @@ class Inference:
         table = self.estimates(np.eye(len(self.names)), level, labels=self.names)
         return table[["conf.low", "conf.high"]].set_axis(["lower", "upper"], axis=1)
 
-    def summary(self, level: float = 0.95) -> InferenceSummary:
+    def summary(self, level: float = 0.95) -> Printout:
         """Return the table of the coefficients, which prints as text and shows as HTML in a notebook."""
         from ..summary import fixed_block
 
         if not self.names:
-            return InferenceSummary("There are no fixed effects.", None, self.notes)
+            return Printout("There are no fixed effects.", [], self.notes)
         table = self.estimates(np.eye(len(self.names)), level)
         table.insert(0, "term", self.names)
         title = TITLES.get(self.ddf, f"Tests with the cluster-robust covariance {self.ddf}")
-        return InferenceSummary(title, fixed_block(table, level), self.notes)
+        return Printout(title, [fixed_block(table, level)], self.notes)
 
-    def __str__(self) -> str:
-        return str(self.summary())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.summary().as_html()
+    @property
+    def printout(self) -> Printout:
+        """The table of the coefficients at the level 0.95."""
+        return self.summary()
 
     def _rows(self, L: ArrayLike) -> np.ndarray:
         """Return contrasts (r, p) of the user's columns in the pilot basis."""
@@ -215,36 +208,6 @@ class Inference:
 
     def _column(self, name: str) -> pd.Series:
         return frozen(pd.Series, self.table[name].to_numpy().copy(), self.names)
-
-
-@dataclass(frozen=True)
-class InferenceSummary:
-    """A printed `Inference`: title, table (None without fixed effects) and notes."""
-
-    title: str
-    block: Block | None
-    notes: tuple[str, ...]
-
-    def as_text(self) -> str:
-        """Return title, table and notes as text."""
-        notes = ["\n".join(wrap(note, WIDTH, initial_indent="  ", subsequent_indent="    ")) for note in self.notes]
-        return "\n".join([self.title, *([] if self.block is None else [self.block.as_text()]), *notes])
-
-    def as_html(self) -> str:
-        """Return title, table and notes as an HTML fragment."""
-        from ..summary import STYLE
-
-        parts = [] if self.block is None else [self.block.as_html()]
-        parts += [f"<p>{escape(note)}</p>" for note in self.notes]
-        return "\n".join([f'<div class="sparselmm">\n{STYLE}', f"<p>{escape(self.title)}</p>", *parts, "</div>"])
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
 
 
 def method_name(ddf: str) -> str:

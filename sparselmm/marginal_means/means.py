@@ -9,18 +9,19 @@ import pandas as pd
 
 from ..inference.ddf import Inference
 from ..labels import labelled
+from ..printout import Printed, Printout
 from ..threads import single_threaded
 from . import adjust as multiplicity
 from .contrasts import matrix, products, row_labels
 from .forms import LinearForms, joint_test
-from .printing import as_html, as_text
+from .printing import family_blocks
 from .transforms import Transformation
 
 ESTIMATES = ["estimate", "std.error", "df", "statistic", "p.value", "conf.low", "conf.high"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MarginalMeans:
+class MarginalMeans(Printed):
     """Estimated marginal means, or contrasts or slopes of them; prints itself.
 
     Attributes
@@ -278,13 +279,10 @@ class MarginalMeans:
             notes.append("nonEst: cannot be estimated, as fixed-effects columns were dropped or cells are empty.")
         return notes
 
-    def __str__(self) -> str:
-        return as_text(self.frame, self.by, self._notes())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return as_html(self.frame, self.by, self._notes())
+    @property
+    def printout(self) -> Printout:
+        """The table of every family, and what was done."""
+        return Printout("", family_blocks(self.frame, self.by), self._notes())
 
 
 def _like(keys, other):

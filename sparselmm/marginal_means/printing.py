@@ -1,41 +1,31 @@
-"""Text and HTML of a table of estimates, family by family."""
+"""Tables of estimates as texts, family by family."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Iterator, Sequence
 from math import floor, isfinite, log10
 
 import numpy as np
+import pandas as pd
+
+from ..export import Block, aligned
 
 NUMBERS = ("estimate", "std.error", "conf.low", "conf.high")
+KINDS_OF_NUMBERS = (*NUMBERS, "df", "statistic", "p.value")
 DIGITS = 4  # significant digits of the smallest standard error; all estimates have as many decimals
 
 
-def as_text(frame, by, notes) -> str:
-    """Return the table of each family under its title, and the notes."""
-    parts = []
+def family_blocks(frame: pd.DataFrame, by: Sequence[str]) -> list[Block]:
+    """Return the table of each family under its title."""
+    blocks = []
     for title, table in _families(formatted(frame), by):
-        widths = [max(map(len, [name, *table[name]])) for name in table]
-        numeric = [name in frame and frame[name].dtype.kind in "if" for name in table]
-        rows = [list(table), *table.itertuples(index=False)]
-        for row in rows:
-            cells = zip(row, widths, numeric, strict=True)
-            line = "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
-            title += f"\n  {line}".rstrip()
-        parts.append(title.lstrip("\n"))
-    return "\n\n".join([*parts, "\n".join(notes)])
+        labels = next(i for i, name in enumerate(table) if name in KINDS_OF_NUMBERS)
+        columns = [table[name].tolist() if i < labels else aligned(table[name]) for i, name in enumerate(table)]
+        blocks.append(Block(title, tuple(table), list(zip(*columns, strict=True)), labels))
+    return blocks
 
 
-def as_html(frame, by, notes) -> str:
-    """Return the same as HTML."""
-    tables = [
-        (f"<p><b>{escape(title)}</b></p>" if title else "") + table.to_html(index=False, border=0)
-        for title, table in _families(formatted(frame), by)
-    ]
-    return "\n".join([*tables, *(f"<p>{escape(note)}</p>" for note in notes)])
-
-
-def formatted(frame):
+def formatted(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table as texts."""
     errors = frame["std.error"].to_numpy(dtype=float)
     errors = errors[np.isfinite(errors) & (errors > 0)]
@@ -53,10 +43,10 @@ def formatted(frame):
             columns[name] = ["" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}" for p in frame[name]]
         else:
             columns[name] = [f"{v:.15g}" if isinstance(v, float) else str(v) for v in frame[name]]
-    return type(frame)(columns)
+    return pd.DataFrame(columns)
 
 
-def _families(table, by):
+def _families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the title and the table of every family."""
     by = list(by)
     if not by:

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from .canvas import axes_for, choose, color, height_for, ink, name_rows, zero_line
+from .canvas import axes_for, choose, color, height_for, ink, name_rows, panel_for, zero_line
 
 
 def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
@@ -38,23 +38,33 @@ def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
 
 
 def caterpillar(fit, term=None, column=None, ax=None, level=0.95):
-    """Draw the random effects of one column of a term, sorted, with conditional intervals.
+    """Draw the random effects of a term, sorted, with conditional intervals.
 
     Levels whose interval covers zero are grey. With many levels the axis counts them instead of naming them.
 
     Parameters
     ----------
-    fit, term, column, level
+    fit, term, level
         See `caterpillar_data`.
-    ax : matplotlib.axes.Axes, optional
+    column : str, optional
+        Name of a column of the term; default: each column on axes of its own.
+    ax : matplotlib.axes.Axes, or an array of them, optional
         Default: a new figure, its height by the number of levels.
 
     Returns
     -------
-    matplotlib.axes.Axes
+    matplotlib.axes.Axes, or an array of them if there are several columns
     """
     term = choose(fit.random_effects, term, "term")
-    column = choose(fit.random_effects[term].columns, column, "column")
+    names = list(fit.random_effects[term].columns)
+    if column is not None or len(names) == 1:
+        return _caterpillar(fit, term, choose(names, column, "column"), ax, level)
+    axes = panel_for(ax, len(names), len(names), (4.2, height_for(len(fit.random_effects[term]))))
+    return np.array([_caterpillar(fit, term, name, ax, level) for name, ax in zip(names, axes, strict=True)])
+
+
+def _caterpillar(fit, term, column, ax, level):
+    """Draw one column of a term and return the axes."""
     table = caterpillar_data(fit, term, column, level)
     count = len(table)
     ax = axes_for(ax, (6.0, height_for(count)))
@@ -67,5 +77,5 @@ def caterpillar(fit, term=None, column=None, ax=None, level=0.95):
     ax.plot(table["mode"], position, "o", color=ink(ax, 0.85), markersize=size, markeredgewidth=0.0, zorder=3)
     zero_line(ax, "x")
     name_rows(ax, table.index, term)
-    ax.set_xlabel(f"{column}: random effect and {100 * level:g} % interval")
+    ax.set_xlabel(f"{column}, {100 * level:g} % interval")
     return ax

@@ -12,8 +12,10 @@ import pandas as pd
 from scipy.special import ndtri
 
 from ..errors import DataError, EngineError
+from ..export import frame_block, number
 from ..habits import alpha_of
 from ..labels import variance_names
+from ..printout import Printed, Printout
 from .parallel import Progress, run
 from .refits import estimate, standard_deviations
 from .responses import Responses
@@ -24,8 +26,8 @@ INTERVALS = ("percentile", "basic", "normal", "shortest")
 LOT, NUMBERS = 1000, 20_000_000  # responses drawn at a time, and the most numbers that they have
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bootstrap(Printed):
     """The bootstrap distribution of what a fit estimates; prints itself.
 
     Attributes
@@ -108,20 +110,24 @@ class Bootstrap:
         columns |= {"conf.low": interval["lower"], "conf.high": interval["upper"], "missing": self.missing}
         return pd.DataFrame(columns)
 
-    def __str__(self) -> str:
+    @property
+    def printout(self) -> Printout:
+        """The summary with 95 % percentile intervals, and what became of the replicates."""
         counts = [f"{self.singular.sum()} singular"]
         unsure = len(self) - len(self.failures) - int(self.converged.sum())
         counts += [f"{unsure} not converged"] if unsure else []
         counts += [f"{len(self.failures)} failed: {self.failures.iloc[0]}"] if len(self.failures) else []
         table = self.summary()
-        if not table["missing"].any():
-            table = table.drop(columns="missing")
-        head = f"{self.kind.capitalize()} bootstrap, {len(self)} replicates ({', '.join(counts)})"
-        drawn = f"Drawn: {self.description}."
-        foot = "Intervals: 95 %, percentile."
-        return "\n".join([head, drawn, "", table.to_string(float_format=lambda x: f"{x:.4f}"), "", foot])
+        numbers = table.drop(columns="missing").apply(_numbers, axis=1)
+        missing = table[["missing"]] if table["missing"].any() else []
+        title = f"{self.kind.capitalize()} bootstrap, {len(self)} replicates ({', '.join(counts)})"
+        notes = [f"Drawn: {self.description}.", "Intervals: 95 %, percentile."]
+        return Printout(title, [frame_block("", numbers.join(missing))], notes)
 
-    __repr__ = __str__
+
+def _numbers(row: pd.Series) -> pd.Series:
+    """Return a row of the summary as texts with the decimals that its standard error deserves."""
+    return row.map(lambda value: number(value, like=row["std.error"]))
 
 
 def _quantiles(values, alpha):
