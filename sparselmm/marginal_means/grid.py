@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..columns import Columns
     from ..frame import Design
     from ..model import LinearMixedModel
+    from ..streaming.design import StreamedDesign
     from ..results import LinearMixedModelResults
 
     Reduction = str | bool | Callable[[np.ndarray], Any]  # "mean", False or a function
@@ -71,7 +72,7 @@ class ReferenceGrid:
     """
 
     model: LinearMixedModel
-    design: Design
+    design: Design | StreamedDesign
     fixed: Columns
     columns: dict[str, Any]
     terms: tuple[tuple[str, ...], ...]

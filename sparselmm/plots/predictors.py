@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..columns import Columns, Expression
     from ..frame import Design
     from ..model import LinearMixedModel
+    from ..streaming.design import StreamedDesign
 
 GRID = 100  # values of a numeric predictor
 FEW = 5  # distinct values of a number that have a line each
@@ -32,7 +33,7 @@ def predictors(model: LinearMixedModel, columns: Iterable[Columns] = ()) -> dict
     return found
 
 
-def design_of(model: LinearMixedModel) -> Design:
+def design_of(model: LinearMixedModel) -> Design | StreamedDesign:
     """Return the design of a model from a formula; a DataError for one from arrays."""
     if model.design is None:
         raise DataError("A model built from arrays has no columns to predict along. Build it from a formula.")

@@ -34,7 +34,7 @@ def refit(fit: LinearMixedModelResults, y: ArrayLike) -> LinearMixedModelResults
     model.cross = fit.model.cross.with_response(response, model.exog, model.terms, model.weights)
     check_varies(model, Y, model.cross.yy, [getattr(y, "name", None) or model.endog_name])
     if model.design is not None:
-        model.design = replace(model.design, endog=values)
+        model.design = replace(model.design, endog=values)  # type: ignore[arg-type]  # a model with rows
     likelihood = ProfiledLikelihood(model.cross, fit.reml, fit._refit_engine)
     record, evaluation = best_fit(likelihood, fit.theta, moment_start(model.cross))
     if likelihood.engine.slack:
