@@ -24,7 +24,9 @@ try:
     from formulaic.errors import DataMismatchWarning
     from formulaic.materializers import PandasMaterializer
     from formulaic.materializers.types import FactorValues
-    from formulaic.transforms import TRANSFORMS, C, ContrastsRegistry
+    from formulaic.transforms import TRANSFORMS as TRANSFORMS
+    from formulaic.transforms import C
+    from formulaic.transforms import ContrastsRegistry as ContrastsRegistry
     from formulaic.utils.layered_mapping import LayeredMapping
     from formulaic.utils.stateful_transforms import stateful_eval
 except ImportError as error:

@@ -22,8 +22,9 @@ FORMULAIC_MOVED = (
 )
 try:
     from formulaic import Formula, SimpleFormula
-    from formulaic.parser.algos.tokenize import tokenize
-    from formulaic.parser.types import Factor, Term, Token
+    from formulaic.parser.algos.tokenize import tokenize as tokenize
+    from formulaic.parser.types import Factor, Term
+    from formulaic.parser.types import Token as Token
 except ImportError as error:
     raise ImportError(FORMULAIC_MOVED) from error
 

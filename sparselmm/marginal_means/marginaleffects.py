@@ -9,12 +9,14 @@ import numpy as np
 
 from ..data import read_table
 from ..errors import DataError
+from ..frame import total
 from .grid import ReferenceGrid
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import ArrayLike
 
+    from ..columns import Columns, Expression
     from ..results import LinearMixedModelResults
 
 MISSING = "to_marginaleffects() needs the package marginaleffects, 0.6 or later: pip install marginaleffects."
@@ -76,11 +78,10 @@ def adapter(fit: LinearMixedModelResults) -> Any:
 def _design(grid: ReferenceGrid, data: Any) -> np.ndarray:
     """Return the fixed columns that the model kept, (n, p), and its offset if it has one."""
     spec, model = grid.design.spec, grid.model
-    table = read_table(data, sorted({name for part in (spec.fixed, *spec.offsets) for name in part.variables}))
-    parts = [spec.fixed.build(table)[:, model.kept]]
-    if model.offset is not None:
-        parts.append(sum(part.numbers(table) for part in spec.offsets)[:, None])
-    design = np.hstack(parts)
+    used: list[Columns | Expression] = [spec.fixed, *spec.offsets]
+    table = read_table(data, sorted({name for part in used for name in part.variables}))
+    X, offset = spec.fixed.build(table)[:, model.kept], total(spec.offsets, table)
+    design = X if offset is None else np.column_stack([X, offset])
     if np.isnan(design).any():
         raise DataError("The new data have missing values in the predictors. Drop those rows.")
     return design

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..crossproducts import CrossProducts
 from ..errors import DataError
-from ..frame import OFFSET, WEIGHTS, DesignSpec
+from ..frame import OFFSET, WEIGHTS, Design, DesignSpec
 from ..prediction.rowwise import spanning_columns
 from .facts import Facts
 from .model import StreamedModel
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def plan_and_sums(model: LinearMixedModel) -> tuple[Plan, Sums]:
     """Return the Plan of a model from a formula and the Sums of its rows."""
-    design = model.design
-    if design is None:
-        raise DataError("A model built from arrays cannot tell the columns of further rows. Build it from a formula.")
     if isinstance(model, StreamedModel):
         return model.design.plan, model.sums
+    design = model.design
+    if not isinstance(design, Design):
+        raise DataError("A model built from arrays cannot tell the columns of further rows. Build it from a formula.")
     given = [name.split()[1] for name in (WEIGHTS, OFFSET) if name in design.table.columns]
     if given:
         raise DataError(
