@@ -195,13 +195,7 @@ def newton(
     map_, scale = cross.relative_factor, profiled.theta_scale
     free = map_.pack(masks).astype(bool)
     moving = profiled if free.all() else Held(profiled, free)
-    record, at = minimize(
-        moving,  # type: ignore[arg-type]  # Held has all that is asked for
-        map_.pack(start),
-        scale,
-        TOLERANCE,
-        max_evaluations,
-    )
+    record, at = minimize(moving, map_.pack(start), scale, TOLERANCE, max_evaluations)
     theta = map_.canonical(at.theta)
     history = [
         {
