@@ -141,7 +141,7 @@ def _pack(name: str, block: np.ndarray | sp.csr_array) -> dict[str, Any]:
 
 def _unpack(
     arrays: Mapping[str, np.ndarray], name: str, rows: int, columns: int, shape: TermShape | None = None
-) -> Any:
+) -> np.ndarray | sp.csr_array:
     """Return the checked block of named arrays: sparse, or blocks (l, c, c) of a term of that shape."""
     if shape is not None and name in arrays:
         _check_dense(arrays[name], (shape.n_levels, shape.n_columns, shape.n_columns))
