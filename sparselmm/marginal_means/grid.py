@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..columns import Columns
     from ..frame import Design
     from ..model import LinearMixedModel
-    from ..streaming.design import StreamedDesign
     from ..results import LinearMixedModelResults
+    from ..streaming.design import StreamedDesign
 
     Reduction = str | bool | Callable[[np.ndarray], Any]  # "mean", False or a function
 
