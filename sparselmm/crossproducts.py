@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -192,7 +192,7 @@ class CrossProducts:
         """
         return tree_sum(products)
 
-    def save(self, file: str | os.PathLike[str] | BinaryIO) -> None:
+    def save(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write to a file: a path, which is replaced when all is written, or an open binary file.
 
         The format is NumPy's .npz without pickle. Labels of levels that are neither numbers, truth values, dates nor
@@ -201,7 +201,7 @@ class CrossProducts:
         save(self, file)
 
     @classmethod
-    def load(cls, file: str | os.PathLike[str] | BinaryIO) -> CrossProducts:
+    def load(cls, file: str | os.PathLike[str] | IO[bytes]) -> CrossProducts:
         """Return the cross-products that `save` wrote to a path or binary file.
 
         Raises

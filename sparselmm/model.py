@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .data import Table
+    from .fitted import FittedModel
     from .frame import Design
+    from .record import FitRecord
     from .streaming.design import StreamedDesign
+
+    Start = ArrayLike | FittedModel | FitRecord | FitInterrupted  # θ, or what to go on from
 
 
 @explains(
@@ -52,7 +56,7 @@ def lmer(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     missing: str = "drop",
-    start: Any = None,
+    start: Start | None = None,
     contrasts: Mapping[str, Any] | None = None,
     engine: str = "auto",
     memory_limit: float | str | None = None,
@@ -320,7 +324,7 @@ class LinearMixedModel:
         self,
         reml: bool = True,
         *,
-        start: Any = None,
+        start: Start | None = None,
         tolerance: float = TOLERANCE,
         max_evaluations: int = MAX_EVALUATIONS,
         engine: str = "auto",
@@ -389,7 +393,7 @@ class LinearMixedModel:
             warn(record.message, ConvergenceWarning)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
-    def _start(self, start: Any) -> np.ndarray:
+    def _start(self, start: Start | None) -> np.ndarray:
         """Return the start value of θ that `start` means, see `fit`."""
         if start is None:
             return moment_start(self.cross)

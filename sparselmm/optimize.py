@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from .record import FitRecord, Step
 
 if TYPE_CHECKING:
     from .boundary import Boundary
-    from .likelihood import Evaluation, ProfiledLikelihood
+    from .covariance import RelativeFactor
+    from .crossproducts import CrossProducts
+    from .engines.protocol import Engine
+    from .likelihood import Derivatives, Evaluation
     from .progress import Progress
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
@@ -66,12 +69,37 @@ class Quadratic:
         return float(-(self.gradient @ s + 0.5 * s @ self.hessian @ s))
 
 
+class Criterion(Protocol):
+    """What is minimised: a `ProfiledLikelihood`, or one of which some entries of θ do not move."""
+
+    @property
+    def cross(self) -> CrossProducts:
+        """The sums that it is computed from."""
+
+    @property
+    def map(self) -> RelativeFactor:
+        """The map between θ and the λ_k."""
+
+    @property
+    def engine(self) -> Engine:
+        """Who factors M(θ)."""
+
+    def evaluate(self, theta: np.ndarray) -> Evaluation:
+        """Return the deviance and its by-products at θ."""
+
+    def derivatives(self, at: Evaluation) -> Derivatives:
+        """Return gradient and information at an evaluation."""
+
+    def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
+        """Return the Hessian of the deviance, (m, m)."""
+
+
 class Run:
     """Evaluations of one likelihood, recorded; θ is measured in `scale`."""
 
     def __init__(
         self,
-        likelihood: ProfiledLikelihood,
+        likelihood: Criterion,
         scale: np.ndarray,
         tolerance: float,
         max_evaluations: int,
@@ -194,7 +222,7 @@ class Run:
 
 
 def minimize(
-    likelihood: ProfiledLikelihood,
+    likelihood: Criterion,
     start: np.ndarray,
     scale: np.ndarray,
     tolerance: float = TOLERANCE,

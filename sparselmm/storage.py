@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
@@ -31,7 +31,7 @@ SPARSE = ("data", "indices", "indptr")
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def save(cross: CrossProducts, file: str | os.PathLike[str] | BinaryIO) -> None:
+def save(cross: CrossProducts, file: str | os.PathLike[str] | IO[bytes]) -> None:
     """Write cross-products to a path or binary file; see `CrossProducts.save`."""
     arrays = {name: getattr(cross, name) for name in DENSE}
     for k, block in enumerate(cross.diagonal):
@@ -56,29 +56,29 @@ def save(cross: CrossProducts, file: str | os.PathLike[str] | BinaryIO) -> None:
         np.savez(opened, **arrays)
 
 
-def load(file: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
+def load(file: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
     """Return the fields of the cross-products that `save` wrote; see `CrossProducts.load`."""
     if not hasattr(file, "read"):
         with open(file, "rb") as opened:
             return load(opened)
     name = getattr(file, "name", "The file")
     try:
-        return _fields(_read_arrays(cast(BinaryIO, file)))
+        return _fields(_read_arrays(cast(IO[bytes], file)))
     except Exception as error:  # whatever a broken or hostile file leads to
         raise DataError(f"{name} holds no cross-products that can be read ({error or type(error).__name__}).") from None
 
 
 @contextmanager
-def _opened_to_write(file: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
+def _opened_to_write(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield a binary file to write to; a path gets its new content at the end, if nothing fails."""
     if hasattr(file, "write"):
-        yield cast(BinaryIO, file)
+        yield cast(IO[bytes], file)
         return
     with replaced(file) as unfinished, open(unfinished, "xb") as opened:
         yield opened
 
 
-def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_arrays(file: IO[bytes]) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file, none larger than the file."""
     size = file.seek(0, os.SEEK_END)
     with ZipFile(file) as archive:
@@ -141,7 +141,7 @@ def _pack(name: str, block: np.ndarray | sp.csr_array) -> dict[str, Any]:
 
 def _unpack(
     arrays: Mapping[str, np.ndarray], name: str, rows: int, columns: int, shape: TermShape | None = None
-) -> Any:
+) -> np.ndarray | sp.csr_array:
     """Return the checked block of named arrays: sparse, or blocks (l, c, c) of a term of that shape."""
     if shape is not None and name in arrays:
         _check_dense(arrays[name], (shape.n_levels, shape.n_columns, shape.n_columns))

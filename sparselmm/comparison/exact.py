@@ -10,9 +10,10 @@ projection, and n - p independent standard normal w_s,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class ExactTest(Printed):
         """Monte-Carlo standard error of the p-value."""
         return float(np.sqrt(self.pvalue * (1.0 - self.pvalue) / self.sample.size))
 
-    def quantile(self, probability: Any) -> float | np.ndarray:
+    def quantile(self, probability: float | Sequence[float] | np.ndarray) -> float | np.ndarray:
         """Return quantiles of the null distribution."""
         return np.quantile(self.sample, probability)
 

@@ -156,7 +156,7 @@ class SparseCore:
         return self._inverse
 
     def quadratic(
-        self, kernels: ModuleType, values: np.ndarray, pattern: tuple[np.ndarray, ...], *sizes: Any
+        self, kernels: ModuleType, values: np.ndarray, pattern: tuple[np.ndarray, ...], *sizes: np.ndarray | int
     ) -> np.ndarray:
         """Return Σ_ab G_ja C⁻¹_ab G_jb' per level of a coupling with the given values."""
         L = self._L

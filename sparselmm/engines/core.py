@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import lapack
@@ -80,7 +80,7 @@ class DenseCore:
         return self._inverse
 
     def quadratic(
-        self, kernels: ModuleType, values: np.ndarray, pattern: tuple[np.ndarray, ...], *sizes: Any
+        self, kernels: ModuleType, values: np.ndarray, pattern: tuple[np.ndarray, ...], *sizes: np.ndarray | int
     ) -> np.ndarray:
         """Return Σ_ab G_ja C⁻¹_ab G_jb' per level of a coupling with the given values."""
         return kernels.quadratic_dense(self.inverse, values, *pattern, *sizes)

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Hypotheses = str | Mapping[str, float] | ArrayLike | Sequence[str | Mapping[str, float]]
     Token = tuple[str, Any, int, int]  # kind, value, start and end
 
 NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -35,7 +38,7 @@ class Constraints(NamedTuple):
     labels: list[str]
 
 
-def constraints(hypotheses: Any, names: Sequence[str]) -> Constraints:
+def constraints(hypotheses: Hypotheses, names: Sequence[str]) -> Constraints:
     """Return the hypotheses as matrices.
 
     Parameters

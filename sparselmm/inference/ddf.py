@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ..results import LinearMixedModelResults
+    from .contrasts import Hypotheses
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
 ALIASES = {"satt": "satterthwaite", "kr": "kenward-roger", "kenwardroger": "kenward-roger", "normal": "z"}
@@ -140,12 +141,12 @@ class Inference(Printed):
         F, df_num, df_denom = self._tests.joint(self._rows(L), difference)
         return JointTest(float(F), df_num, float(df_denom), float(f_tail(F, df_num, df_denom)))
 
-    def t_test(self, hypotheses: Any, level: float = 0.95) -> pd.DataFrame:
+    def t_test(self, hypotheses: Hypotheses, level: float = 0.95) -> pd.DataFrame:
         """Return a t test for every hypothesis, a row each, in the columns of `estimates`; see `constraints`."""
         L, values, labels = constraints(hypotheses, self.names)
         return self.estimates(L, level, values, labels)
 
-    def wald_test(self, hypotheses: Any) -> JointTest:
+    def wald_test(self, hypotheses: Hypotheses) -> JointTest:
         """Return the F test of all hypotheses at once; see `constraints`."""
         L, values, _ = constraints(hypotheses, self.names)
         return self.test(L, values)

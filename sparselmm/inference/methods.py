@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..habits import explains
 from ..threads import single_threaded
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..results import LinearMixedModelResults
+    from .contrasts import Hypotheses
     from .ddf import Inference, JointTest
 
 
@@ -75,7 +76,7 @@ class InferenceMethods:
         return {}
 
     def t_test(
-        self: LinearMixedModelResults, hypotheses: Any, ddf: str = "satterthwaite", level: float = 0.95
+        self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite", level: float = 0.95
     ) -> pd.DataFrame:
         """Return a t test for every linear hypothesis on the fixed effects.
 
@@ -106,7 +107,7 @@ class InferenceMethods:
         return self.inference(ddf).t_test(hypotheses, level)
 
     @explains(use_f="ddf='z' for chi-squared tests", scalar="nothing: the result is scalar", cov_p="robust()")
-    def wald_test(self: LinearMixedModelResults, hypotheses: Any, ddf: str = "satterthwaite") -> JointTest:
+    def wald_test(self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite") -> JointTest:
         """Return the F test of all hypotheses at once (see `t_test`), which prints as F, degrees of freedom and p.
 
         Hypotheses that follow from the others do not count. With ``ddf="z"`` the test is chi-squared.
@@ -123,6 +124,6 @@ class InferenceMethods:
         """
         return self.inference(ddf).wald_test(hypotheses)
 
-    def f_test(self: LinearMixedModelResults, hypotheses: Any, ddf: str = "satterthwaite") -> JointTest:
+    def f_test(self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite") -> JointTest:
         """Return the F test of all hypotheses at once: the same as `wald_test`."""
         return self.wald_test(hypotheses, ddf)

@@ -39,7 +39,7 @@ def predict(
     se: bool,
     interval: str | None,
     level: float,
-    weights: Any,
+    weights: str | ArrayLike | None,
     ddf: str | None,
 ) -> pd.Series | pd.DataFrame:
     """Return predictions, a Series (n,), or a DataFrame with their uncertainty; see `PredictionMethods.predict`."""
@@ -101,7 +101,7 @@ def included_terms(model: LinearMixedModel, random: bool | str | Sequence[str] |
     return [k for k, name in enumerate(names) if name in wanted]
 
 
-def _check(new_levels: str, interval: str | None, level: float, weights: Any) -> None:
+def _check(new_levels: str, interval: str | None, level: float, weights: str | ArrayLike | None) -> None:
     """Raise a ValueError for arguments that are none, or that would have no effect."""
     if new_levels not in NEW_LEVELS:
         raise ValueError(f"new_levels must be 'raise' or 'zero', not {new_levels!r}.")
@@ -134,7 +134,7 @@ def _of_contrasts(inference: Inference, exog: np.ndarray) -> tuple[np.ndarray, n
     return error, df
 
 
-def _weights(model: LinearMixedModel, new: Any, weights: Any, n: int) -> Any:
+def _weights(model: LinearMixedModel, new: Any, weights: str | ArrayLike | None, n: int) -> float | np.ndarray:
     """Return the weights of the observations that are predicted, one or (n,)."""
     if weights is None:
         if model.weights is None:
@@ -145,17 +145,18 @@ def _weights(model: LinearMixedModel, new: Any, weights: Any, n: int) -> Any:
             "The model was fitted with weights: an interval for a new observation needs its own. Give weights=, "
             "a column of the new data, one value for each row or one for all."
         )
+    values: float | np.ndarray
     if isinstance(weights, str):
         if new is None:
             raise DataError("weights is the name of a column, but there are no new data. Give the values.")
         from ..data import read_table  # brings narwhals
 
         table = read_table(new, [weights])
-        name, weights = f"weights {weights!r}", np.asarray(table.columns[weights])
+        name, values = f"weights {weights!r}", np.asarray(table.columns[weights])
     else:
-        name, weights = "weights", weights if isinstance(weights, Real) else np.asarray(weights, dtype=float)
-    if np.ndim(weights) and len(weights) != n:
-        raise DataError(f"{name} has {len(weights)} values for {n} rows. Give one per row.")
-    if not (np.asarray(weights) > 0).all():
+        name, values = "weights", float(weights) if isinstance(weights, Real) else np.asarray(weights, dtype=float)
+    if isinstance(values, np.ndarray) and values.ndim and len(values) != n:
+        raise DataError(f"{name} has {len(values)} values for {n} rows. Give one per row.")
+    if not (np.asarray(values) > 0).all():
         raise DataError(f"{name} must be positive: the variance of a new observation is σ²/weight.")
-    return weights
+    return values

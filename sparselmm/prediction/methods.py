@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from ..frame import Design
     from ..results import LinearMixedModelResults
 
 
@@ -146,4 +145,4 @@ class PredictionMethods:
         from .rowwise import spanning_columns
 
         design = self.model.design
-        return [] if design is None or design.is_rowwise else spanning_columns(cast("Design", design))
+        return [] if design is None or design.is_rowwise else spanning_columns(design)

@@ -18,12 +18,13 @@ from ..formula import bare, column_name
 if TYPE_CHECKING:
     from ..columns import Columns
     from ..frame import Design
+    from ..streaming.design import StreamedDesign
 
 PROBES = (0.0, 0.37, 0.71, 1.0)  # where among the rows of the fit they are taken
 EQUAL = 1e-6  # of the largest value of a column
 
 
-def spanning_columns(design: Design) -> list[str]:
+def spanning_columns(design: Design | StreamedDesign) -> list[str]:
     """Return the names of columns and expressions of a design that change with the other rows of the data."""
     rows = np.unique([int(share * (len(design.index) - 1)) for share in PROBES])
     found = []
@@ -46,7 +47,7 @@ def spanning_columns(design: Design) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _sides(design: Design) -> Iterator[tuple[Columns, np.ndarray]]:
+def _sides(design: Design | StreamedDesign) -> Iterator[tuple[Columns, np.ndarray]]:
     """Yield the columns of the fixed effects and of every term with their values (n, c) in the fit."""
     yield design.spec.fixed, design.exog
     for (columns, _), term in zip(design.spec.random, design.terms, strict=True):

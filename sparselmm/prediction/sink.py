@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..model import LinearMixedModel
     from ..progress import Progress
     from ..results import LinearMixedModelResults
-    from ..streaming.sources import Source
+    from ..streaming.sources import Once, Source
 
 ENDINGS = (".parquet", ".pq")
 
@@ -54,7 +54,7 @@ def predict_to(
         raise DataError("Give the rows to predict, predict(source, sink='out.parquet'), of a model from a formula.")
     if offset is not None or not (options["weights"] is None or isinstance(options["weights"], (str, int, float))):
         raise DataError("Offsets and weights of rows that are read in chunks are columns of theirs, not arrays.")
-    source: Source = open_source(new) if is_source(new) else Frames([new])
+    source: Source | Once = open_source(new) if is_source(new) else Frames([new])
     included = included_terms(fit.model, random)
     columns = _copied(fit.model, included, columns, source)
     names = set(columns) | _needed(fit.model, included, options)
@@ -81,7 +81,7 @@ def _needed(model: LinearMixedModel, included: Sequence[int], options: Mapping[s
 
 
 def _copied(
-    model: LinearMixedModel, included: Sequence[int], columns: str | Sequence[str] | None, source: Source
+    model: LinearMixedModel, included: Sequence[int], columns: str | Sequence[str] | None, source: Source | Once
 ) -> list[str]:
     """Return the columns that are copied from the source."""
     if columns is None:
