@@ -8,13 +8,14 @@ from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 
 _heard: ContextVar[list | None] = ContextVar("heard", default=None)
 
 WRAPPERS = {"wrapper", "method", "no_rows"}  # of the functions that users call
 
 
-def _frames_inside():
+def _frames_inside() -> tuple[FrameType, int]:
     """Return the first frame outside the package, and how many frames of the package lie above it."""
     frame, depth = sys._getframe(1), 0
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:

@@ -17,7 +17,7 @@ NUMBERS = "biufmM"  # kinds of arrays: truth values, numbers, durations, times
 
 
 @contextmanager
-def replaced(path) -> Iterator[Path]:
+def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a name beside `path` to write to, which takes its place at the end if nothing fails."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}")

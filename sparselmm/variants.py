@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from .model import LinearMixedModel
+    from .terms import RandomTerm
 
-def variant(model, *, columns=None, terms=None):
+
+def variant(
+    model: LinearMixedModel,
+    *,
+    columns: Sequence[int] | np.ndarray | None = None,
+    terms: Sequence[RandomTerm] | None = None,
+) -> LinearMixedModel:
     """Return the model with some of its columns of X, or with other random-effects terms.
 
     Parameters
