@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +10,12 @@ import pandas as pd
 
 from .errors import DataError
 
-SMALLEST = 1e-75  # size of a column, or one over that of the largest
-
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .terms import RandomTerm
+
+SMALLEST = 1e-75  # size of a column, or one over that of the largest
 
 
 def check_labels(index: pd.Index | None, labelled: Mapping[str, object]) -> None:
@@ -89,7 +89,7 @@ def check_model(
         check_term(term.name, term.n_levels, term.n_effects, n, equal_weights)
 
 
-def effects_of(terms):
+def effects_of(terms: Iterable[RandomTerm]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name and the values of every random column that is not an intercept, or of a block of Z."""
     for term in terms:
         if term.matrix is not None:
@@ -98,7 +98,7 @@ def effects_of(terms):
             yield from ((f"{x} of term {term.name!r}", v) for x, v in zip(term.columns, term.values.T, strict=True))
 
 
-def check_sizes(named, smallest=SMALLEST):
+def check_sizes(named: Iterable[tuple[str, np.ndarray | None]], smallest: float = SMALLEST) -> None:
     """Raise a DataError for the first named column whose powers are no numbers; None and NaN are passed over."""
     for name, values in ((name, values) for name, values in named if values is not None):
         largest = np.fmax.reduce(np.abs(values), initial=0.0)
@@ -111,7 +111,7 @@ def check_sizes(named, smallest=SMALLEST):
             )
 
 
-def check_term(name, n_levels, n_effects, n, equal_weights):
+def check_term(name: str, n_levels: int, n_effects: int, n: int, equal_weights: bool) -> None:
     """Raise a DataError for a grouping factor whose variance cannot be estimated from n rows."""
     if n_levels == 1:
         raise DataError(

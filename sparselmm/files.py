@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from uuid import uuid4
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -29,9 +29,9 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def opened_to_write(file) -> Iterator[BinaryIO]:
+def opened_to_write(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield a binary file to write to; a path gets its new content at the end, if nothing fails."""
-    if hasattr(file, "write"):
+    if not isinstance(file, (str, os.PathLike)):
         yield file
         return
     with replaced(file) as unfinished, open(unfinished, "xb") as opened:
@@ -39,7 +39,7 @@ def opened_to_write(file) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened_archive(file: BinaryIO) -> Iterator[ZipFile]:
+def opened_archive(file: IO[bytes]) -> Iterator[ZipFile]:
     """Yield the ZIP archive in a file, none of whose members takes more memory than the file."""
     size = file.seek(0, os.SEEK_END)
     with ZipFile(file) as archive:
@@ -50,14 +50,14 @@ def opened_archive(file: BinaryIO) -> Iterator[ZipFile]:
         yield archive
 
 
-def read_arrays(file: BinaryIO, kinds: str = NUMBERS) -> dict[str, np.ndarray]:
+def read_arrays(file: IO[bytes], kinds: str = NUMBERS) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file, all of some kinds of types, in the byte order of this machine."""
     with opened_archive(file) as archive:
         members = archive.infolist()
         return {member.filename.removesuffix(".npy"): _read_array(archive, member, kinds) for member in members}
 
 
-def _read_array(archive, member, kinds) -> np.ndarray:
+def _read_array(archive: ZipFile, member: ZipInfo, kinds: str) -> np.ndarray:
     """Return an array whose header agrees with its size."""
     with archive.open(member) as opened:
         shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(opened)](opened)

@@ -221,7 +221,7 @@ class Run:
                 return trial
         return None
 
-    def leave_saddle(self, at, model):
+    def leave_saddle(self, at: Evaluation, model: Quadratic) -> tuple[Evaluation | None, Quadratic]:
         """Return an evaluation with lower deviance along a direction of negative curvature, or None, and the model.
 
         Where a λ_k is singular the model holds no more than the first derivative in a variance: one that rounding made

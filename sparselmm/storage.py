@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def save(cross: CrossProducts, file: str | os.PathLike[str] | IO[bytes]) -> None
 
 def load(file: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
     """Return the fields of the cross-products that `save` wrote; see `CrossProducts.load`."""
-    if not hasattr(file, "read"):
+    if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
             return load(opened)
     name = getattr(file, "name", "The file")
@@ -65,7 +65,7 @@ def load(file: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
         raise DataError(f"{name} holds no cross-products that can be read ({error or type(error).__name__}).") from None
 
 
-def _fields(arrays) -> dict:
+def _fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the checked fields of cross-products."""
     facts = json.loads(arrays["facts"].tobytes())
     require(facts["format"] == FORMAT, "it was written by another version of sparselmm; sum the rows again")
@@ -150,13 +150,15 @@ def _unpack_labels(arrays: Mapping[str, np.ndarray], name: str, kind: str, count
     return levels
 
 
-def _check_dense(values, shape, dtype="f8"):
+def _check_dense(values: np.ndarray, shape: tuple[int, ...], dtype: str = "f8") -> None:
     """Raise a ValueError unless values have a given shape and floating-point type, and numbers that can be squared."""
     require(values.shape == shape and values.dtype == dtype, "an array is not as it says")
     require((np.abs(values) < LARGEST).all(), "an array holds numbers that are missing or too large")
 
 
-def _check_sizes(XX, Xy, yy, ZX, Zy, diagonal):
+def _check_sizes(
+    XX: np.ndarray, Xy: np.ndarray, yy: float, ZX: np.ndarray, Zy: np.ndarray, diagonal: Sequence[Any]
+) -> None:
     """Raise a ValueError for sums of products that are far larger than those of squares allow, as none of rows are."""
     blocks = [block.diagonal() if sp.issparse(block) else np.einsum("lcc->lc", block).ravel() for block in diagonal]
     squares = np.concatenate([np.diag(XX), [yy], *blocks])

@@ -147,7 +147,7 @@ def _notes(fit: LinearMixedModelResults) -> list[str]:
     return notes
 
 
-def _singular_note(name, columns, zero, corr, full):
+def _singular_note(name: str, columns: pd.Index, zero: np.ndarray, corr: np.ndarray, full: bool) -> str:
     """Return the sentence on a term with a singular covariance, `zero` (c,) whether a column has no variance."""
     if zero.all():
         return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."

@@ -57,7 +57,8 @@ class Shared:
 
     def __init__(self, look: Callable[[], Any], change: Callable[[], object], undo: Callable[[Any], object]):
         self._look, self._change, self._undo = look, change, undo
-        self._lock, self._tokens, self._before = RLock(), WeakKeyDictionary(), None
+        self._lock, self._before = RLock(), None
+        self._tokens: WeakKeyDictionary[_Token, int] = WeakKeyDictionary()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -71,7 +72,7 @@ class Shared:
         finally:
             self._leave(token)
 
-    def _enter(self, token):
+    def _enter(self, token: _Token) -> None:
         with self._lock:
             first = not self._tokens
             self._tokens[token] = get_ident()
@@ -80,14 +81,14 @@ class Shared:
             if first:
                 self._change()
 
-    def _leave(self, token):
+    def _leave(self, token: _Token) -> None:
         with self._lock:
             self._tokens.pop(token, None)
             if not self._tokens and self._before is not None:
                 self._undo(self._before)
                 self._before = None
 
-    def _after_fork(self):
+    def _after_fork(self) -> None:
         """Forget the blocks of threads that a child process does not have, and the lock they may have held."""
         self._lock = RLock()
         for token, thread in list(self._tokens.items()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
     from .model import LinearMixedModel
     from .terms import RandomTerm
 
@@ -42,7 +43,9 @@ def variant(
     return other
 
 
-def part(model, cross, terms, names):
+def part(
+    model: LinearMixedModel, cross: CrossProducts, terms: Sequence[RandomTerm], names: Sequence[str]
+) -> LinearMixedModel:
     """Return a model whose rows are not kept with the cross-products, terms and columns of X of a part of it."""
     other = copy(model)
     other.cross, other.terms, other.exog_names = cross, tuple(terms), list(names)

@@ -124,9 +124,11 @@ def _same_entries(small: LinearMixedModel, large: LinearMixedModel) -> np.ndarra
     return np.array([[float(entry == other) for other in theirs] for entry in ours])
 
 
-def _entries(model, named):
+def _entries(model: LinearMixedModel, named: bool) -> list[tuple[str, ...]]:
     """Return the name of every entry of γ: its factor, or term unless the factors are `named`, and its two columns."""
-    names = [bar.name for bar in model.design.roles.bars] if named else [term.name for term in model.terms]
+    names = [term.name for term in model.terms]
+    if named and model.design is not None:
+        names = [bar.name for bar in model.design.roles.bars]
     return [
         (name, *sorted((term.columns[i], term.columns[j])))
         for name, term, shape in zip(names, model.terms, model.cross.shapes, strict=True)
@@ -172,7 +174,7 @@ def covariances_of(map_: RelativeFactor, gamma: np.ndarray) -> list[np.ndarray]:
     return [factor + np.tril(factor, -1).T for factor in map_.unpack(gamma)]
 
 
-def _null(G, shape):
+def _null(G: np.ndarray, shape: TermShape) -> np.ndarray:
     """Return a basis (c, r) of the combinations without variance, one that only their span decides."""
     if shape.structure == "diagonal":
         return np.eye(len(G))[:, np.diag(G) <= TOLERANCE * max(1.0, np.abs(G).max())]

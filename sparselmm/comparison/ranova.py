@@ -35,7 +35,7 @@ def ranova(fit: LinearMixedModelResults, reduce_terms: bool = True) -> TestTable
 
 def replaced(fit: LinearMixedModelResults, k: int, term: RandomTerm | None) -> LinearFit | LinearMixedModelResults:
     """Return the fit with another term in the place of term k, or without it if `term` is None."""
-    terms = [term if i == k else one for i, one in enumerate(fit.model.terms) if i != k or term is not None]
+    terms = [*fit.model.terms[:k], *([] if term is None else [term]), *fit.model.terms[k + 1 :]]
     if not terms:
         return LinearFit(fit.model, fit.reml)
     if fit.model.keeps_rows:

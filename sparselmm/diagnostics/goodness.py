@@ -13,6 +13,7 @@ from ..covariance import correlation, cov_re
 if TYPE_CHECKING:
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
     Measures = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
@@ -51,7 +52,7 @@ class VarianceShares:
         return fixed, random, scale * self.residual
 
 
-def _of_sums(model):
+def _of_sums(model: LinearMixedModel) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return `VarianceShares.fixed` and `random` from cross-products of rows that are not kept."""
     cross, n = model.cross, model.nobs
     inverse = np.linalg.inv(cross.basis)
@@ -60,7 +61,7 @@ def _of_sums(model):
     return fixed, [block.sum(axis=0) / n for block in cross.diagonal]
 
 
-def _mean_square(term):
+def _mean_square(term: RandomTerm) -> np.ndarray:
     """Return the mean of z_iz_i' over the rows of a term, (c, c)."""
     if term.matrix is not None:
         return np.array([[term.matrix.multiply(term.matrix).sum() / term.nobs]])

@@ -151,7 +151,7 @@ def choose(
     return choice(*_as_asked(plan, pcg)) if name == "pcg" else choice(name)
 
 
-def nothing_to_iterate(cross):
+def nothing_to_iterate(cross: CrossProducts) -> str:
     """Return why conjugate gradients have nothing to do, empty if they have."""
     if len(cross.shapes) == 1:
         return "a single term leaves no system to iterate on"

@@ -230,6 +230,7 @@ def infer(fit: LinearMixedModelResults, name: str, rng: int | np.random.Generato
     unknown = [name for name in fit.optimizer.flat_terms if name not in exchangeable]
     if unknown:
         notes.append(UNKNOWN.format(", ".join(unknown)))
+    tests: Tests
     model, at = fit.model, fit.evaluation
     basis = model.cross.basis
     if name == "satterthwaite":

@@ -372,7 +372,7 @@ class MixedLM(GroupedModel):
         return self.fit(start_params, fe_pen=method, **fit_kwargs)
 
 
-def _check_params(*arrays) -> None:
+def _check_params(*arrays: ArrayLike) -> None:
     """Raise a DataError if parameters are missing, infinite or huge."""
     for values in (np.asarray(part, dtype=float) for part in arrays):
         if np.isnan(values).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..columns import Columns
     from .base import GroupedModel
+    from .model import MixedLM
     from .results import MixedLMResults
 
 FORMAT = 1
@@ -50,7 +52,7 @@ def save(fit: MixedLMResults, path: str | Path, remove_data: bool) -> None:
     arrays |= {} if remove_data else _data(model)
     text = json.dumps(facts | {"data": not remove_data}, default=lambda value: value.item())
     with opened_to_write(path) as file:
-        np.savez(file, facts=np.array(text), **arrays, **({} if remove_data else _data(model)))
+        np.savez(file, facts=np.array(text), **arrays)
 
 
 def _data(model: GroupedModel) -> dict[str, np.ndarray]:
@@ -87,12 +89,13 @@ def load(results_class: type[MixedLMResults], path: str | Path) -> MixedLMResult
             raise DataError(f"{path} holds no results that can be read ({reason}). Save them again.") from None
 
 
-def _results(results_class, facts, arrays):
+def _results(
+    results_class: type[MixedLMResults], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> MixedLMResults:
     """Return the results of checked facts and arrays."""
     fit = object.__new__(results_class)
     for name in KINDS:
         setattr(fit, name, facts[name])
-    fit.df_resid_inference = fit.df_resid
     data = SimpleNamespace(frame=None, **{name: facts[name] for name in (*NAMES, "ynames")})
     index = pd.Index(arrays["index"]) if "index" in arrays else pd.RangeIndex(0) if facts["labelled"] else None
     if facts["data"]:
@@ -112,7 +115,7 @@ def _results(results_class, facts, arrays):
     return fit
 
 
-def _check(facts, arrays) -> None:
+def _check(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise a ValueError unless facts and arrays have the types and sizes of a fit."""
     for name, kind in KINDS.items():
         require(type(facts[name]) is kind, f"{name} is no {kind.__name__}")
@@ -141,7 +144,7 @@ def _check(facts, arrays) -> None:
         require(valid, f"{name} is not as the rest says")
 
 
-def _model(arrays, names, exog_names, use_sqrt):
+def _model(arrays: Mapping[str, np.ndarray], names: Sequence[str], exog_names: list[str], use_sqrt: bool) -> MixedLM:
     """Return the model of the arrays in a file."""
     from .model import MixedLM
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..habits import explains
 from ..threads import single_threaded
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ..engines.protocol import Engine
+    from ..planning.result import Power
     from ..results import LinearMixedModelResults
     from .bootstrap import Bootstrap, Statistic
     from .refits import Refits
@@ -184,7 +186,9 @@ class ResamplingMethods:
 
         return bootstrap(self, n, kind, statistic, cluster, rng, n_jobs, progress)
 
-    def power(self, term=None, data=None, **options):
+    def power(
+        self: LinearMixedModelResults, term: str | Sequence[str] | None = None, data: Any = None, **options: Any
+    ) -> Power:
         """Return the power of tests of the fixed effects in studies like this one: see `sparselmm.power`.
 
         Parameters

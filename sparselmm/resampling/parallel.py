@@ -44,7 +44,7 @@ def _pool(n_jobs: int) -> AbstractContextManager[Pool | None]:
 class Progress:
     """A progress bar of tqdm, or lines on stderr where tqdm is not installed."""
 
-    def __init__(self, total, shown, what="bootstrap"):
+    def __init__(self, total: int, shown: bool, what: str = "bootstrap") -> None:
         self.what, self.total, self.done, self.begin, self.said = what, total, 0, time.perf_counter(), 0.0
         self.shown, self.bar = shown, None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ..covariance import RelativeFactor
+    from ..engines.protocol import Engine
+    from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
 
 
@@ -51,7 +53,27 @@ class Estimates:
     failures: dict[int, str]
 
 
-def estimate(fit: LinearMixedModelResults, responses: Responses) -> Estimates:
+class Known(Protocol):
+    """A fit, or a model with assumed parameters: where refits start."""
+
+    @property
+    def model(self) -> LinearMixedModel:
+        """The design."""
+
+    @property
+    def reml(self) -> bool:
+        """Whether refits are by REML."""
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Where refits may start."""
+
+    @property
+    def _refit_engine(self) -> Engine:
+        """An engine of the design."""
+
+
+def estimate(fit: Known, responses: Responses) -> Estimates:
     """Return the optima of responses on the design of a fit, started at the better of fit.theta and their moments."""
     cross = fit.model.cross
     starts = moment_starts(cross, responses.Zy, responses.yy)
@@ -89,7 +111,7 @@ def estimate(fit: LinearMixedModelResults, responses: Responses) -> Estimates:
     )
 
 
-def _stacked(fit: LinearMixedModelResults, responses: Responses, starts: np.ndarray, scale: np.ndarray) -> Optima:
+def _stacked(fit: Known, responses: Responses, starts: np.ndarray, scale: np.ndarray) -> Optima:
     """Return the Optima of the batched descents, θ canonical."""
     likelihood = BatchedLikelihood(fit.model.cross, fit.reml)
     points, other = likelihood.evaluate(fit.theta[None], responses).copy(), likelihood.evaluate(starts, responses)

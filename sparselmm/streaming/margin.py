@@ -36,15 +36,15 @@ def no_rows(what: str = "", attribute: str = "This") -> DataError:
 class NotKept:
     """An attribute that the rows would have."""
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
         if instance is None:
             return self
         raise no_rows(attribute=f"model.{self.name}")
 
-    def __set__(self, instance, value):
+    def __set__(self, instance: object, value: object) -> NoReturn:
         raise no_rows(attribute=f"model.{self.name}")
 
 

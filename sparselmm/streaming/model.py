@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -112,14 +112,14 @@ class StreamedTerm(TermSizes):
 
     matrix = None
 
-    def without_rows(self, kept) -> StreamedTerm | None:
+    def without_rows(self, kept: Sequence[int]) -> StreamedTerm | None:
         """Return the term with some of its columns, by position, None if there are none."""
         columns = tuple(self.columns[i] for i in kept)
         if self.structure != "diagonal" and "Intercept" not in self.columns:
             raise no_rows("Leaving columns out of a term without intercept")
         return replace(self, columns=columns) if columns else None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
             raise no_rows()
         raise AttributeError(name)

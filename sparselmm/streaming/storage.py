@@ -6,7 +6,7 @@ import ast
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -87,7 +87,7 @@ def load(path: str | Path, context: Mapping[str, Any]) -> StreamedModel:
             raise DataError(f"{path} holds no model that can be read ({reason}). Save it again.") from None
 
 
-def _model(file, context):
+def _model(file: IO[bytes], context: Mapping[str, Any]) -> StreamedModel:
     """Return the model in a binary file."""
     with opened_archive(file) as archive:
         facts = json.loads(archive.read("model.json"))
