@@ -1,4 +1,6 @@
-"""How many threads BLAS uses: one, except in the few products that are large enough to gain.
+"""What threads have in common: how many of them BLAS uses, and changes of the process that end with a block.
+
+BLAS uses one thread, except in the few products that are large enough to gain.
 
 A threaded BLAS waits for its threads by spinning. Where another process shares the cores, a product of 100 columns then
 takes milliseconds instead of microseconds (measured: a fit of 0.9 s took 50 s), so small work stays on one thread.
@@ -58,7 +60,7 @@ class Shared:
     def __init__(self, look: Callable[[], Any], change: Callable[[], object], undo: Callable[[Any], object]):
         self._look, self._change, self._undo = look, change, undo
         self._lock, self._before = RLock(), None
-        self._tokens: WeakKeyDictionary[_Token, int] = WeakKeyDictionary()
+        self._tokens: WeakKeyDictionary[_Token, int] = WeakKeyDictionary()  # to the threads of their blocks
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -67,26 +69,32 @@ class Shared:
         """Run the block with the change."""
         token = _Token()
         try:
-            self._enter(token)
+            with self._lock:
+                self._enter(token)
             yield
         finally:
-            self._leave(token)
+            with self._lock:
+                self._leave(token)
 
     def _enter(self, token: _Token) -> None:
-        with self._lock:
-            first = not self._tokens
-            self._tokens[token] = get_ident()
-            if self._before is None:
-                self._before = self._look()
-            if first:
-                self._change()
+        first = not self._tokens
+        self._tokens[token] = get_ident()
+        if self._before is None:
+            self._before = self._look()
+        if first:
+            self._change()
 
     def _leave(self, token: _Token) -> None:
-        with self._lock:
-            self._tokens.pop(token, None)
-            if not self._tokens and self._before is not None:
-                self._undo(self._before)
-                self._before = None
+        self._tokens.pop(token, None)
+        before = self._before
+        if self._tokens or before is None:
+            return
+        try:
+            self._before = None
+            self._undo(before)
+        except BaseException:
+            self._before = before  # the next block undoes it
+            raise
 
     def _after_fork(self) -> None:
         """Forget the blocks of threads that a child process does not have, and the lock they may have held."""

@@ -32,7 +32,7 @@ def make_frame():
 
 def to_polars(data):
     """Return the frame as polars, ordered categories as an Enum."""
-    return pl.from_pandas(data.astype({"size": str})).cast({"size": pl.Enum(["lo", "mid", "hi", "huge"])})
+    return pl.from_pandas(data.astype({"size": object})).cast({"size": pl.Enum(["lo", "mid", "hi", "huge"])})
 
 
 LIBRARIES = {

@@ -69,16 +69,22 @@ class Loader(SourceFileLoader):
 
     def exec_module(self, module):
         """Run the module."""
-        setattr(module, MARK, self._reach)
+        setattr(module, MARK, Mark())
         super().exec_module(module)
 
-    def _reach(self, text, value):
-        """Write a mark down and return the value in it."""
+
+class Mark:
+    """Writes a mark down and returns the value in it; in other processes, where it is pickled to, no more than that."""
+
+    def __call__(self, text, value):
         if text not in Finder.reached:
             Finder.reached.add(text)
             with open(os.environ[FILE], "a") as file:
                 file.write(text + "\n")
         return value
+
+    def __reduce__(self):
+        return eval, ("lambda text, value: value",)
 
 
 class Finder(MetaPathFinder):

@@ -337,7 +337,8 @@ def test_variances_that_the_data_do_not_tell_apart():
     groups = np.repeat(np.arange(8), 5)
     y = rng.standard_normal(8)[groups] + rng.standard_normal(40)
     terms = [RandomTerm(groups, name="a"), RandomTerm(groups, name="b")]
-    fit = LinearMixedModel(y, np.ones((40, 1)), terms).fit(reml=False)
+    with pytest.warns(DataWarning, match="'a' and 'b': the data cannot tell apart"):
+        fit = LinearMixedModel(y, np.ones((40, 1)), terms).fit(reml=False)
     with pytest.warns(ConvergenceWarning, match=r"sd__Intercept\|[ab] has no curve: the deviance is flat"):
         interval = fit.profile().conf_int()
     expected = LinearMixedModel(y, np.ones((40, 1)), terms[:1]).fit(reml=False).profile().conf_int()

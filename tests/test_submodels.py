@@ -48,6 +48,6 @@ def test_parts_without_rows(formula, weights, rows):
 
 def test_parts_that_need_rows(rows):
     fit = lmer("y ~ x + (0 + k | g)", iter([rows]))
-    with pytest.raises(DataError, match="^Leaving columns out of a term without intercept needs the rows"):
+    with pytest.raises(DataError, match=r"^Leaving columns out of a term without intercept needs the rows"):
         fit.ranova()
     assert len(fit.ranova(reduce_terms=False)) == 2

@@ -26,8 +26,8 @@ def two_threads():
         yield lambda: {pool.num_threads for pool in controller.lib_controllers}
 
 
-def interrupted_at(place):
-    """Return whether a block on one thread was interrupted at its line number `place`, its ends included."""
+def interrupted_at(place, block=threads.one_blas_thread):
+    """Return whether a block was interrupted at its line number `place`, its ends included."""
     left = place
 
     def line(frame, event, argument):
@@ -41,7 +41,7 @@ def interrupted_at(place):
 
     sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == threads.__file__ else None)
     try:
-        with threads.one_blas_thread():
+        with block():
             pass
     except KeyboardInterrupt:
         return True
@@ -56,6 +56,18 @@ def test_an_interrupt_at_any_line_leaves_no_limit(two_threads):
         with threads.one_blas_thread():
             assert two_threads() == {1}
         assert two_threads() == {2}, f"line {place}"
+        place += 1
+    assert place > 10
+
+
+def test_an_interrupt_at_any_line_leaves_no_filter():
+    from sparselmm.columns import unknown_labels_are_errors
+
+    place, before = 1, list(warnings.filters)
+    while interrupted_at(place, unknown_labels_are_errors):
+        with unknown_labels_are_errors():
+            assert len(warnings.filters) > len(before)
+        assert warnings.filters == before, f"line {place}"
         place += 1
     assert place > 10
 

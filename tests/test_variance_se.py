@@ -188,7 +188,8 @@ def test_zero_of_a_diagonal_term_is_held_alone():
 
 def test_variances_that_cannot_be_told_apart_have_no_errors():
     data = sparselmm.datasets.load("sleepstudy")
-    fit = LinearMixedModel.from_formula("Reaction ~ Days + (1 | Subject) + (1 + Days | Subject)", data)
+    with pytest.warns(sparselmm.DataWarning, match="'Subject' and 'Subject.1': the data cannot tell apart"):
+        fit = LinearMixedModel.from_formula("Reaction ~ Days + (1 | Subject) + (1 + Days | Subject)", data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sparselmm.ConvergenceWarning)
         table = fit.fit(start=[0.5, 0.8, 0.1, 0.2]).variance_params

@@ -250,7 +250,13 @@ class MixedLMResults(Estimates):
 
     @classmethod
     def load(cls, fname: str | Path) -> MixedLMResults:
-        """Return the results that `save` wrote."""
+        """Return the results that `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If that is not what the file holds; no code of a file is run.
+        """
         return load(cls, fname)
 
     def remove_data(self) -> None:

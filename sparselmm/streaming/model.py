@@ -121,7 +121,7 @@ class StreamedTerm(TermSizes):
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
-            raise no_rows()
+            raise no_rows(attribute=f"{name} of term {self.name!r}")
         raise AttributeError(name)
 
 

@@ -115,7 +115,8 @@ def rows() -> pd.DataFrame:
     n = 120
     data = pd.DataFrame({"x": rng.normal(size=n), "g": np.arange(n) % 12, "h": rng.permutation(n) % 5})
     data["f"], data["w"], data["my column"] = rng.choice(list("abc"), n), rng.uniform(1, 2, n), rng.normal(size=n)
-    data["y"] = data["x"] + rng.normal(size=12)[data["g"]] + rng.normal(size=n)
+    effects = rng.normal(size=(2, 12))[:, data["g"]]
+    data["y"] = data["x"] + effects[0] + effects[1] * data["x"] + rng.normal(size=5)[data["h"]] + rng.normal(size=n)
     return data.assign(h=data["h"].map("level {}".format))
 
 

@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -259,7 +260,10 @@ def answer(name: str) -> tuple[list, int]:
 
 def state() -> dict:
     """Return what an interrupt may not change."""
+    with ThreadPoolExecutor(1) as other:  # which waits for ever where this thread holds the lock
+        lock = other.submit(blas_lock().acquire, timeout=1.0).result() and other.submit(blas_lock().release)
     return {
+        "lock": "free" if lock else "held",
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "BLAS threads": [pool.num_threads for pool in controller().lib_controllers],
         "errors": np.geterr(),
@@ -278,6 +282,11 @@ def changes(before: dict) -> list[str]:
         if old != new:
             pairs[name] = [part for part in old if part not in new], [part for part in new if part not in old]
     return [f"{name}: {old} became {new}" for name, (old, new) in pairs.items() if before[name] != after[name]]
+
+
+def blas_lock() -> threading.RLock:
+    """Return the lock of the limit of BLAS threads."""
+    return sparselmm.threads._one_thread._lock
 
 
 @cache

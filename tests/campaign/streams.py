@@ -115,7 +115,7 @@ def source_changes(rng: np.random.Generator, home: Path) -> str:
         result = fit(iter(frames))
     except DataError as error:
         assert not fine, f"{name}: {error}"
-        named = re.search(r"'[^']+'|columns?|rows?|yields|frame", str(error))
+        named = re.search(r"'[^']+'|columns?|rows?|yields|frame|^[xyfgh] is of", str(error))
         assert named, f"{error} names nothing"
         return "refused"
     assert not fine or same(list(result.params), expected()), "another fit of the same rows"
