@@ -1,5 +1,9 @@
 """Linear mixed-effects models with grouped and crossed random effects on one sparse Cholesky factor."""
 
+from __future__ import annotations
+
+from types import ModuleType
+
 from . import datasets
 from .comparison.likelihood_ratio import compare
 from .crossproducts import CrossProducts
@@ -43,7 +47,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     """Return a room that is opened when it is asked for: `sparselmm.plots`."""
     if name == "plots":
         from importlib import import_module

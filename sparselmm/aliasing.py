@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sla
@@ -53,7 +54,7 @@ class Alias:
         return self.message
 
 
-def warn_of_aliases(cross: CrossProducts, terms: Sequence, names: Sequence[str]) -> tuple[Alias, ...]:
+def warn_of_aliases(cross: CrossProducts, terms: Sequence[Any], names: Sequence[str]) -> tuple[Alias, ...]:
     """Give a DataWarning for every set of variances that the design cannot tell apart; return them.
 
     Parameters
@@ -88,7 +89,7 @@ def _warned(terms: tuple[str, ...], message: str, exchangeable: bool) -> Alias:
     return Alias(terms, message, exchangeable)
 
 
-def _on_dependent(total: np.ndarray, term, i: int) -> str:
+def _on_dependent(total: np.ndarray, term: Any, i: int) -> str:
     """Return the message on column i of a term, zero or a combination of those before it."""
     x = term.columns[i]
     if not total[i, i]:
@@ -105,7 +106,7 @@ def _on_dependent(total: np.ndarray, term, i: int) -> str:
     )
 
 
-def _on_absorbed(cross: CrossProducts, k: int, term, i: int, names: Sequence[str]) -> str:
+def _on_absorbed(cross: CrossProducts, k: int, term: Any, i: int, names: Sequence[str]) -> str:
     """Return the message on column i of a term, whose effects are combinations of the fixed ones."""
     weights = cross.basis @ np.linalg.solve(cross.XX, cross.ZX[_effects(cross, k, i)].T)
     used = [name for name, row in zip(names, weights, strict=True) if np.abs(row).max() > 1e-8]
@@ -117,7 +118,7 @@ def _on_absorbed(cross: CrossProducts, k: int, term, i: int, names: Sequence[str
     )
 
 
-def _on_one_term(cross: CrossProducts, terms: Sequence, entries: Sequence[Entry]) -> str:
+def _on_one_term(cross: CrossProducts, terms: Sequence[Any], entries: Sequence[Entry]) -> str:
     """Return the message on entries of the covariance of one term that cannot be told apart."""
     term, block = terms[entries[0][0]], cross.diagonal[entries[0][0]]
     involved = sorted({i for _, *pair in entries for i in pair})
@@ -135,7 +136,7 @@ def _on_one_term(cross: CrossProducts, terms: Sequence, entries: Sequence[Entry]
     return message + ". Everything but these estimates stands."
 
 
-def _on_several_terms(terms: Sequence, entries: Sequence[Entry]) -> str:
+def _on_several_terms(terms: Sequence[Any], entries: Sequence[Entry]) -> str:
     """Return the message on entries of several covariances that cannot be told apart."""
     involved = sorted({terms[k].name for k, _, _ in entries if k >= 0})
     where = f"Terms {_listed([repr(name) for name in involved])}" if len(involved) > 1 else f"Term {involved[0]!r}"
@@ -146,7 +147,7 @@ def _on_several_terms(terms: Sequence, entries: Sequence[Entry]) -> str:
     )
 
 
-def _words(terms: Sequence, entries: Sequence[Entry], by_term: bool = False) -> str:
+def _words(terms: Sequence[Any], entries: Sequence[Entry], by_term: bool = False) -> str:
     """Return the names of variances and covariances."""
     found = []
     for k, i, j in sorted(entries, key=lambda entry: (entry[1] != entry[2], entry)):
@@ -239,7 +240,7 @@ def _units(cross: CrossProducts, k: int) -> np.ndarray:
     return np.linalg.inv(np.linalg.cholesky(block.sum(axis=0) / cross.nobs)).T.reshape(c, c)
 
 
-def _gram(cross: CrossProducts, units: dict, entries: Sequence[Entry]) -> np.ndarray:
+def _gram(cross: CrossProducts, units: dict[int, np.ndarray], entries: Sequence[Entry]) -> np.ndarray:
     """Return tr(W K_p W K_q) of all kernels, that of the residual variance the last."""
     gram = np.zeros((len(entries) + 1, len(entries) + 1))
     place = {entry: p for p, entry in enumerate(entries)}
@@ -262,12 +263,12 @@ def _gram(cross: CrossProducts, units: dict, entries: Sequence[Entry]) -> np.nda
     return gram
 
 
-def _products(cross: CrossProducts, k: int, m: int, units: dict) -> np.ndarray:
+def _products(cross: CrossProducts, k: int, m: int, units: dict[int, np.ndarray]) -> np.ndarray:
     """Return Σ C[i, r] C[j, s] over pairs of levels, (c_k, c_m, c_k, c_m), C = T_k'Z_a'WZ_bT_m the block of a pair."""
     c, d = units[k].shape[0], units[m].shape[0]
     block = cross.diagonal[k] if k == m else cross.cross[k, m]
-    if sp.issparse(block):
-        block = block.data[:, None, None] if c == d == 1 else block.tobsr((c, d)).data
+    if isinstance(block, sp.csr_array):
+        block = np.asarray(block.data)[:, None, None] if c == d == 1 else block.tobsr((c, d)).data
     total = np.zeros((c * d, c * d))
     for start in range(0, len(block), SLICE):
         C = (units[k].T @ block[start : start + SLICE].astype(float) @ units[m]).reshape(-1, c * d)
@@ -275,7 +276,9 @@ def _products(cross: CrossProducts, k: int, m: int, units: dict) -> np.ndarray:
     return total.reshape(c, d, c, d)
 
 
-def _in_columns(cross: CrossProducts, units: dict, entries: Sequence[Entry], vector: np.ndarray) -> np.ndarray:
+def _in_columns(
+    cross: CrossProducts, units: dict[int, np.ndarray], entries: Sequence[Entry], vector: np.ndarray
+) -> np.ndarray:
     """Return a combination of kernels of the columns times T as one of the user's columns over their size."""
     direction = vector.copy()
     for k, T in units.items():

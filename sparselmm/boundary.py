@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .covariance import triangle
+
+if TYPE_CHECKING:
+    from .covariance import RelativeFactor
 
 SINGULAR = 1e-4  # lme4's isSingular: smallest relative standard deviation of a regular fit
 FLAT = 1e-7  # eigenvalue of the Hessian, its diagonal scaled to one, below which a direction is not identified
@@ -20,8 +27,8 @@ class Boundary:
 
     value: float = np.nan
     term: int = -1
-    direction: np.ndarray | None = None
-    scale: np.ndarray | None = None
+    direction: np.ndarray = field(default_factory=lambda: np.empty(0))
+    scale: np.ndarray = field(default_factory=lambda: np.empty(0))
     size: float = np.nan
 
     @property
@@ -29,14 +36,16 @@ class Boundary:
         """True if a variance at zero would lower the deviance."""
         return bool(self.value < -1e-6 * self.size)
 
-    def grown(self, factor, size):
+    def grown(self, factor: np.ndarray, size: float) -> np.ndarray:
         """Return the Cholesky factor of λλ' plus a variance of size² along the direction."""
         columns = np.column_stack([factor, size * self.scale * self.direction])
-        R = np.linalg.qr(columns.T, mode="r")
+        R = triangle(columns.T)
         return R.T * np.where(np.diag(R) < 0, -1.0, 1.0)
 
 
-def find_boundary(map_, theta, scale, A, deviance_scale):
+def find_boundary(
+    map_: RelativeFactor, theta: np.ndarray, scale: np.ndarray, A: Sequence[np.ndarray], deviance_scale: Sequence[float]
+) -> Boundary:
     """Return the Boundary at θ: the smallest eigenvalue of A_k on the null space of every singular λ_k."""
     lowest = Boundary()
     for k, (factor, shape) in enumerate(zip(map_.unpack(theta), map_.shapes, strict=True)):
@@ -57,7 +66,7 @@ def find_boundary(map_, theta, scale, A, deviance_scale):
     return lowest
 
 
-def column_scale(map_, scale, k):
+def column_scale(map_: RelativeFactor, scale: np.ndarray, k: int) -> np.ndarray:
     """Return the natural size of the rows of λ_k, (c_k,), from the scale of θ."""
     shape = map_.shapes[k]
     size = np.empty(shape.n_columns)
@@ -65,7 +74,7 @@ def column_scale(map_, scale, k):
     return size
 
 
-def flat_terms(map_, theta, hessian, nobs) -> list[str]:
+def flat_terms(map_: RelativeFactor, theta: np.ndarray, hessian: np.ndarray, nobs: int) -> list[str]:
     """Return the names of the terms that share a direction in which the deviance does not change.
 
     A curvature is small if it is so beside the square of θ, or of the least standard deviation that n rows can show.

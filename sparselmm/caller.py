@@ -8,13 +8,15 @@ from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
+from typing import Any
 
-_heard: ContextVar[list | None] = ContextVar("heard", default=None)
+_heard: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("heard", default=None)
 
 WRAPPERS = {"wrapper", "method", "no_rows"}  # of the functions that users call
 
 
-def _frames_inside():
+def _frames_inside() -> tuple[FrameType, int]:
     """Return the first frame outside the package, and how many frames of the package lie above it."""
     frame, depth = sys._getframe(1), 0
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
@@ -24,7 +26,8 @@ def _frames_inside():
 
 def entrance() -> str:
     """Return the name of the public function or property of the package that was called first, "" if there is none."""
-    frame, names = sys._getframe(1), []
+    frame: FrameType | None = sys._getframe(1)
+    names = []
     while frame is not None:
         if frame.f_globals.get("__name__", "").split(".")[0] == __package__:
             names.append(frame.f_code.co_name)
@@ -32,7 +35,7 @@ def entrance() -> str:
     return next((name for name in reversed(names) if not name.startswith("_") and name not in WRAPPERS), "")
 
 
-def caller_variables() -> ChainMap:
+def caller_variables() -> ChainMap[str, Any]:
     """Return the variables of the code that called into the package."""
     frame, _ = _frames_inside()
     return ChainMap(frame.f_locals, frame.f_globals)
@@ -44,7 +47,8 @@ def listening() -> Iterator[list[tuple[str, type[Warning]]]]:
 
     Unlike the filters of warnings, which all threads have in common, it concerns this thread only.
     """
-    before, heard = _heard.get(), []
+    before = _heard.get()
+    heard: list[tuple[str, type[Warning]]] = []
     try:
         _heard.set(heard)
         yield heard
@@ -52,7 +56,7 @@ def listening() -> Iterator[list[tuple[str, type[Warning]]]]:
         _heard.set(before)
 
 
-def warn(message, category) -> None:
+def warn(message: str, category: type[Warning]) -> None:
     """Warn in the name of the code that called into the package."""
     heard = _heard.get()
     if heard is not None:

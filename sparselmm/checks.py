@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .terms import RandomTerm
+
 SMALLEST = 1e-75  # size of a column, or one over that of the largest
 
 
-def check_labels(index, labelled):
+def check_labels(index: pd.Index | None, labelled: Mapping[str, object]) -> None:
     """Raise a DataError if a pandas object is labelled otherwise than the response: nothing is aligned here."""
     for name, values in labelled.items():
         other = getattr(values, "index", None)
-        both = isinstance(index, pd.Index) and isinstance(other, pd.Index)
-        if both and len(other) == len(index) and not other.equals(index):
+        if not isinstance(index, pd.Index) or not isinstance(other, pd.Index):
+            continue
+        if len(other) == len(index) and not other.equals(index):
             raise DataError(
                 f"{name} has another index than the response. Rows are matched by position: put them in the same "
                 "order and give both the same index, or pass arrays."
             )
 
 
-def as_array(values, ndim, name):
+def as_array(values: ArrayLike, ndim: int, name: str) -> np.ndarray:
     """Return values as a float array of the given number of dimensions."""
     try:
         values = np.asarray(values, dtype=np.float64)
@@ -37,7 +46,7 @@ def as_array(values, ndim, name):
     return values
 
 
-def default_names(exog):
+def default_names(exog: np.ndarray) -> list[str]:
     """Return const for a column of ones and x1, x2, ... for the others."""
     names, number = [], 0
     for column in exog.T:
@@ -49,7 +58,14 @@ def default_names(exog):
     return names
 
 
-def check_model(endog, exog, terms, weights, offset, endog_name):
+def check_model(
+    endog: np.ndarray,
+    exog: np.ndarray,
+    terms: Sequence[RandomTerm],
+    weights: np.ndarray | None,
+    offset: np.ndarray | None,
+    endog_name: str,
+) -> None:
     """Raise a DataError for arrays that cannot be a mixed model."""
     n = endog.size
     if n == 0:
@@ -73,7 +89,7 @@ def check_model(endog, exog, terms, weights, offset, endog_name):
         check_term(term.name, term.n_levels, term.n_effects, n, equal_weights)
 
 
-def effects_of(terms):
+def effects_of(terms: Iterable[RandomTerm]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name and the values of every random column that is not an intercept, or of a block of Z."""
     for term in terms:
         if term.matrix is not None:
@@ -82,7 +98,7 @@ def effects_of(terms):
             yield from ((f"{x} of term {term.name!r}", v) for x, v in zip(term.columns, term.values.T, strict=True))
 
 
-def check_sizes(named, smallest=SMALLEST):
+def check_sizes(named: Iterable[tuple[str, np.ndarray | None]], smallest: float = SMALLEST) -> None:
     """Raise a DataError for the first named column whose powers are no numbers; None and NaN are passed over."""
     for name, values in ((name, values) for name, values in named if values is not None):
         largest = np.fmax.reduce(np.abs(values), initial=0.0)
@@ -95,7 +111,7 @@ def check_sizes(named, smallest=SMALLEST):
             )
 
 
-def check_term(name, n_levels, n_effects, n, equal_weights):
+def check_term(name: str, n_levels: int, n_effects: int, n: int, equal_weights: bool) -> None:
     """Raise a DataError for a grouping factor whose variance cannot be estimated from n rows."""
     if n_levels == 1:
         raise DataError(
@@ -109,7 +125,7 @@ def check_term(name, n_levels, n_effects, n, equal_weights):
         )
 
 
-def check_rows(n, p):
+def check_rows(n: int, p: int) -> None:
     """Raise a DataError if n rows leave no residual beside p independent fixed effects."""
     if p >= n:
         raise DataError(
@@ -118,7 +134,7 @@ def check_rows(n, p):
         )
 
 
-def check_residual(endog_name, residual, tiny):
+def check_residual(endog_name: str, residual: float, tiny: float) -> None:
     """Raise a DataError if the residual sum of squares is no more than `tiny`, rounding."""
     if residual <= tiny:
         raise DataError(

@@ -6,6 +6,7 @@ import builtins
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,17 @@ from .errors import DataError, DataWarning
 from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
 from .threads import Shared
 
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor
+
 try:
     from formulaic import ModelSpec
     from formulaic.errors import DataMismatchWarning
     from formulaic.materializers import PandasMaterializer
     from formulaic.materializers.types import FactorValues
-    from formulaic.transforms import TRANSFORMS, C, ContrastsRegistry
+    from formulaic.transforms import TRANSFORMS as TRANSFORMS
+    from formulaic.transforms import C
+    from formulaic.transforms import ContrastsRegistry as ContrastsRegistry
     from formulaic.utils.layered_mapping import LayeredMapping
     from formulaic.utils.stateful_transforms import stateful_eval
 except ImportError as error:
@@ -44,11 +50,14 @@ class Scope:
 
     namespace: dict[str, object]
     contrasts: dict[str, object]
-    memory: dict = field(default_factory=dict)
+    memory: dict[Any, Any] = field(default_factory=dict)
 
 
 def resolve(
-    texts: Iterable[str], available: Sequence, context: Mapping | None, contrasts: Mapping | None
+    texts: Iterable[str],
+    available: Sequence[str],
+    context: Mapping[str, Any] | None,
+    contrasts: Mapping[str, Any] | None,
 ) -> tuple[list[str], Scope]:
     """Return the columns that the texts of a formula use, and the Scope of everything else they look up."""
     needed, optional = (set().union(*names) for names in zip(*map(lookups, texts), strict=True))
@@ -77,7 +86,7 @@ def _variables(text: str, table: Table) -> tuple[str, ...]:
     return tuple(name for name in sorted(set().union(*lookups(text))) if name in table.columns)
 
 
-def _contrast(column: str, value):
+def _contrast(column: str, value: Any) -> Any:
     """Return formulaic's contrasts, given themselves or by their name in R."""
     if not isinstance(value, str):
         return value
@@ -100,7 +109,7 @@ class Expression:
         """Return the expression with the columns of `table` that it uses."""
         return cls(text, _variables(text, table), scope)
 
-    def values(self, table: Table):
+    def values(self, table: Table) -> Any:
         """Return its values (n,) in a plain type; the rows of the table must be complete."""
         name = column_name(self.text)
         if name is not None:
@@ -136,7 +145,7 @@ class Expression:
         return scattered(values, rows, np.nan)
 
 
-def positions(levels: pd.Index, labels) -> np.ndarray:
+def positions(levels: pd.Index, labels: Any) -> np.ndarray:
     """Return the position among `levels` of every label (n,), -1 for one that is not there."""
     if isinstance(labels, pd.Categorical):
         return np.append(levels.get_indexer(labels.categories), -1)[labels.codes]
@@ -158,7 +167,9 @@ class Columns:
         """Return the columns of a formula and their values (n, c); the rows of the table must be complete."""
         formula, variables = formula_terms(text), _variables(text, table)
         if _are_numeric(text, table, scope):
-            columns = cls(text, tuple(name or "Intercept" for name in numeric_candidates(text)), variables, scope, None)
+            columns = cls(
+                text, tuple(name or "Intercept" for name in numeric_candidates(text) or ()), variables, scope, None
+            )
             return columns, columns._finite(columns._stacked(table), table)
         for name in {factor.expr for term in formula for factor in term.factors} & set(variables):
             if table.columns[name].dtype.kind in "mM":
@@ -178,7 +189,7 @@ class Columns:
         """True if the only column is the intercept."""
         return self.spec is None and numeric_candidates(self.text) == (None,)
 
-    def categories(self, factor):
+    def categories(self, factor: Factor) -> list[Any] | None:
         """Return the categories that a factor of the formula had, None if it is numeric."""
         return None if self.spec is None else self.spec.encoder_state.get(factor.expr, (None, {}))[1].get("categories")
 
@@ -194,7 +205,7 @@ class Columns:
     def _stacked(self, table: Table) -> np.ndarray:
         """Return the intercept and numeric columns (n, c) of a table."""
         values = np.empty((len(table), len(self.names)))
-        for j, name in enumerate(numeric_candidates(self.text)):
+        for j, name in enumerate(numeric_candidates(self.text) or ()):
             values[:, j] = 1.0 if name is None else Expression(quoted(name), (name,), self.scope).numbers(table)
         return values
 
@@ -209,13 +220,15 @@ class Columns:
         part, rows = table.complete(self.variables)
         if not len(part):
             return np.full((len(table), len(self.names)), np.nan)
-        return scattered(model_matrix(self.text, self.spec, self._recoded(part), self.scope)[1], rows, np.nan)
+        return scattered(
+            model_matrix(self.text, self.spec, self._recoded(self.spec, part), self.scope)[1], rows, np.nan
+        )
 
-    def _recoded(self, table: Table) -> Table:
+    def _recoded(self, spec: ModelSpec, table: Table) -> Table:
         """Return the table with the categories of the fit; raise if there are others."""
         columns = dict(table.columns)
-        scope = replace(self.scope, memory=self.spec.transform_state)
-        for factor in self.spec.factors:
+        scope = replace(self.scope, memory=spec.transform_state)
+        for factor in spec.factors:
             known = self.categories(factor)
             if known is None:
                 continue
@@ -223,8 +236,8 @@ class Columns:
             codes = positions(pd.Index(known), labels)
             new = sorted({str(label) for label in pd.unique(labels[codes < 0])})
             if new:
-                new = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-                raise DataError(f"'{factor.expr}' has labels the fit has not seen: {new}. Leave those rows out.")
+                some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+                raise DataError(f"'{factor.expr}' has labels the fit has not seen: {some}. Leave those rows out.")
             if factor.expr in columns:
                 columns[factor.expr] = pd.Categorical.from_codes(codes, categories=known)
         return Table(columns, {}, table.index)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 
 class InformationCriteria:
     """Log-likelihood, AIC and BIC from `deviance`, `n_parameters` (k) and `nobs` (n)."""
+
+    if TYPE_CHECKING:  # what the class that inherits these has
+
+        @property
+        def deviance(self) -> float: ...
+
+        @property
+        def n_parameters(self) -> int: ...
+
+        @property
+        def nobs(self) -> int: ...
 
     @property
     def llf(self) -> float:

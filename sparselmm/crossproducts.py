@@ -8,10 +8,13 @@ large mean of y; `to_params` and `basis_logdet` undo it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from .covariance import RelativeFactor, TermShape
@@ -20,6 +23,11 @@ from .levelsums import cross_block, diagonal_block
 from .merging import merged, tree_sum
 from .rank import full_rank_basis, independent_columns, inverse_upper
 from .storage import load, save
+
+if TYPE_CHECKING:
+    import os
+
+    from .terms import RandomTerm
 
 SLICE = 1 << 20  # rows whose X is in the pilot basis at a time
 
@@ -71,15 +79,22 @@ class CrossProducts:
     yy: float
     ZX: np.ndarray
     Zy: np.ndarray
-    diagonal: tuple
-    cross: dict
+    diagonal: tuple[np.ndarray | sp.csr_array, ...]
+    cross: dict[tuple[int, int], sp.csr_array]
     shapes: tuple[TermShape, ...]
     basis: np.ndarray
     center: np.ndarray
-    levels: tuple
+    levels: tuple[pd.Index, ...]
 
     @classmethod
-    def from_arrays(cls, y, X, terms, weights=None, basis=None) -> CrossProducts:
+    def from_arrays(
+        cls,
+        y: np.ndarray,
+        X: np.ndarray,
+        terms: Sequence[RandomTerm],
+        weights: np.ndarray | None = None,
+        basis: np.ndarray | None = None,
+    ) -> CrossProducts:
         """Return the cross-products of y (n,), X (n, p) of full rank, K terms and weights (n,).
 
         `basis` is T if it is known already (see `full_rank_basis`).
@@ -93,7 +108,15 @@ class CrossProducts:
         return cls._sums(y, X, terms, weights, basis, np.linalg.solve(gram[:-1, :-1], gram[:-1, -1]))
 
     @classmethod
-    def from_chunk(cls, y, X, terms, weights, basis, center) -> CrossProducts:
+    def from_chunk(
+        cls,
+        y: np.ndarray,
+        X: np.ndarray,
+        terms: Sequence[RandomTerm],
+        weights: np.ndarray | None,
+        basis: np.ndarray,
+        center: np.ndarray,
+    ) -> CrossProducts:
         """Return the cross-products of some rows in a given basis T, with the response y - XTc of a given center c.
 
         The `sum` of those of all chunks, settled, is what `from_arrays` returns for all rows.
@@ -126,15 +149,23 @@ class CrossProducts:
         return cross
 
     @classmethod
-    def _sums(cls, y, X, terms, weights, basis, center):
+    def _sums(
+        cls,
+        y: np.ndarray,
+        X: np.ndarray,
+        terms: Sequence[RandomTerm],
+        weights: np.ndarray | None,
+        basis: np.ndarray,
+        center: np.ndarray,
+    ) -> CrossProducts:
         """Return the cross-products in the pilot basis around the center."""
         p = basis.shape[1]
-        gram, ZV = np.zeros((p + 1, p + 1)), [np.zeros((term.n_effects, p + 1)) for term in terms]
+        gram, parts = np.zeros((p + 1, p + 1)), [np.zeros((term.n_effects, p + 1)) for term in terms]
         for rows, V, WV in _pilot_rows(y, X, weights, basis, center):
             gram += WV.T @ V
-            for term, sums in zip(terms, ZV, strict=True):
+            for term, sums in zip(terms, parts, strict=True):
                 sums += term.rows(rows).T @ WV
-        ZV = np.concatenate(ZV)
+        ZV = np.concatenate(parts)
         return cls(
             nobs=y.size,
             log_weights=0.0 if weights is None else float(np.log(weights).sum()),
@@ -155,16 +186,16 @@ class CrossProducts:
             levels=tuple(term.levels for term in terms),
         )
 
-    def __add__(self, other) -> CrossProducts:
+    def __add__(self, other: CrossProducts) -> CrossProducts:
         """Return the cross-products of both sets of rows, in the basis of the first; levels are matched by label."""
         return merged(self, other) if isinstance(other, CrossProducts) else NotImplemented
 
-    def __radd__(self, other) -> CrossProducts:
+    def __radd__(self, other: object) -> CrossProducts:
         """Return these cross-products for 0 + them, from which the built-in sum starts."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     @classmethod
-    def sum(cls, products) -> CrossProducts:
+    def sum(cls, products: Iterable[CrossProducts]) -> CrossProducts:
         """Return the sum of an iterable of cross-products, not settled.
 
         Unlike the built-in sum it adds sums of like size, so that no number moves more often than the logarithm of
@@ -173,7 +204,7 @@ class CrossProducts:
         """
         return tree_sum(products)
 
-    def save(self, file) -> None:
+    def save(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write to a file: a path, which is replaced when all is written, or an open binary file.
 
         The format is NumPy's .npz without pickle. Labels of levels that are neither numbers, truth values, dates nor
@@ -182,7 +213,7 @@ class CrossProducts:
         save(self, file)
 
     @classmethod
-    def load(cls, file) -> CrossProducts:
+    def load(cls, file: str | os.PathLike[str] | IO[bytes]) -> CrossProducts:
         """Return the cross-products that `save` wrote to a path or binary file.
 
         Raises
@@ -192,7 +223,7 @@ class CrossProducts:
         """
         return cls(**load(file))
 
-    def rebased(self, basis, center) -> CrossProducts:
+    def rebased(self, basis: np.ndarray, center: np.ndarray) -> CrossProducts:
         """Return the same sums in another basis T₁ and around another center c₁: X T₁ and y - X T₁c₁."""
         if np.array_equal(basis, self.basis) and np.array_equal(center, self.center):
             return self
@@ -235,7 +266,9 @@ class CrossProducts:
             raise DataError("The fixed-effects columns are linearly dependent. Leave some of them out.")
         return cross
 
-    def with_response(self, y, X, terms, weights=None) -> CrossProducts:
+    def with_response(
+        self, y: np.ndarray, X: np.ndarray, terms: Sequence[RandomTerm], weights: np.ndarray | None = None
+    ) -> CrossProducts:
         """Return the cross-products of the same X (n, p), K terms and weights with another response y (n,)."""
         X = X @ self.basis
         weighted = y if weights is None else y * weights
@@ -270,16 +303,16 @@ class CrossProducts:
         """log|T|²: log|X'V⁻¹X| in the user's columns is the pilot basis' minus this."""
         return 2.0 * float(np.log(np.abs(np.diag(self.basis))).sum())
 
-    def to_params(self, beta) -> np.ndarray:
+    def to_params(self, beta: np.ndarray) -> np.ndarray:
         """Return β in the user's columns and units, (p,), from β in the pilot basis."""
         return self.basis @ (self.center + beta)
 
-    def column_scale(self, k) -> np.ndarray:
+    def column_scale(self, k: int) -> np.ndarray:
         """Return the root mean square (over rows, weighted) of each column of term k, (c_k,)."""
         return self._column_scales[k]
 
     @cached_property
-    def _column_scales(self):
+    def _column_scales(self) -> list[np.ndarray]:
         """The `column_scale` of every term; one where a column is zero."""
         scales = []
         for block in self.diagonal:
@@ -288,13 +321,15 @@ class CrossProducts:
         return scales
 
 
-def rounding(response, weights=None):
+def rounding(response: np.ndarray, weights: np.ndarray | None = None) -> Any:
     """Return the sum of squared residuals that is rounding for responses (n,) or (n, k): a float or (k,)."""
     tiny = len(response) * (200 * np.finfo(float).eps * np.abs(response).max(axis=0)) ** 2
     return tiny if weights is None else tiny * weights.mean()
 
 
-def _pilot_rows(y, X, weights, basis, center):
+def _pilot_rows(
+    y: np.ndarray, X: np.ndarray, weights: np.ndarray | None, basis: np.ndarray, center: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yield slices of the rows, V = [XT, y - XTc] of each and WV."""
     for start in range(0, y.size, SLICE):
         rows = slice(start, min(start + SLICE, y.size)) if y.size > SLICE else slice(None)

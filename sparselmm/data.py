@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -22,18 +23,18 @@ class Table:
     What stands in a missing entry is arbitrary; `missing` holds the mask (n,) of each column that has any.
     """
 
-    columns: dict[str, object]
+    columns: dict[str, Any]
     missing: dict[str, np.ndarray]
     index: pd.Index
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def first(self, rows: np.ndarray):
+    def first(self, rows: np.ndarray) -> Any:
         """Return the label of the first of the rows that a mask holds."""
         return self.index[np.flatnonzero(rows)[0]]
 
-    def part(self, names: Iterable[str], rows=slice(None)) -> Table:
+    def part(self, names: Iterable[str], rows: slice | np.ndarray = slice(None)) -> Table:
         """Return the columns `names` in some rows, a slice, mask or positions."""
         columns = {name: self.columns[name][rows] for name in names}
         masks = {name: self.missing[name][rows] for name in columns if name in self.missing}
@@ -49,7 +50,7 @@ class Table:
         return Table({name: values[rows] for name, values in columns.items()}, {}, self.index[rows]), rows
 
 
-def column_names(data) -> list[str]:
+def column_names(data: Any) -> list[str]:
     """Return the names of the columns of any data frame."""
     if isinstance(data, (Mapping, Table)):
         data = data.columns if isinstance(data, Table) else data
@@ -57,7 +58,7 @@ def column_names(data) -> list[str]:
     return list(data.columns) if isinstance(data, pd.DataFrame) else _narwhals(data).collect_schema().names()
 
 
-def read_table(data, names: Sequence[str]) -> Table:
+def read_table(data: Any, names: Sequence[str]) -> Table:
     """Return the columns `names` of a pandas frame, a dict of arrays or anything narwhals takes."""
     available = column_names(data)
     names = names or available[:1]  # one column tells the number of rows
@@ -83,7 +84,7 @@ def read_table(data, names: Sequence[str]) -> Table:
     return Table(columns, missing, pd.RangeIndex(max(lengths.values(), default=0)) if index is None else index)
 
 
-def plain(values, what: str) -> tuple[object, np.ndarray]:
+def plain(values: Any, what: str) -> tuple[Any, np.ndarray]:
     """Return one column of any library as an array of a plain type, and the mask (n,) of its missing entries."""
     if isinstance(values, pd.Series) and isinstance(values.dtype, np.dtype) and values.dtype.kind in "if":
         values = _widened(values.to_numpy(), what)
@@ -143,7 +144,7 @@ def check_kinds(tables: Sequence[Table]) -> None:
             raise DataError(f"Column {name!r} is of different types in different rows: {held}. Convert it to one type.")
 
 
-def _categorical(series: nw.Series, native) -> pd.Categorical:
+def _categorical(series: nw.Series, native: Any) -> pd.Categorical:
     """Return a categorical column in the order of its categories; polars' Categorical, which has none, sorted."""
     arrow = native.array.__arrow_array__() if isinstance(native, pd.Series) else native
     if hasattr(arrow, "unify_dictionaries"):
@@ -169,7 +170,7 @@ def _widened(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def _narwhals(data):
+def _narwhals(data: Any) -> Any:
     """Return any data frame wrapped by narwhals."""
     try:
         return nw.from_native(data)
@@ -178,7 +179,7 @@ def _narwhals(data):
         raise DataError(f"data is of type {type(data).__name__}. {remedy}") from None
 
 
-def near(name: str, available: Iterable) -> str:
+def near(name: str, available: Iterable[object]) -> str:
     """Return a sentence with the columns named like `name`, whatever the case."""
     folded = {str(column).casefold(): str(column) for column in available}
     close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
@@ -186,7 +187,7 @@ def near(name: str, available: Iterable) -> str:
     return f" Did you mean {' or '.join(repr(column) for column in close)}?" if close else ""
 
 
-def scattered(values: np.ndarray, rows: np.ndarray | None, fill) -> np.ndarray:
+def scattered(values: np.ndarray, rows: np.ndarray | None, fill: Any) -> np.ndarray:
     """Return `values` in the rows that the mask `rows` holds, `fill` in the others."""
     if rows is None:
         return values

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections.abc import Sequence
 from statistics import median
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-def compare_engines(model, reml=True, engines=("cholmod", "dense"), repeats=3) -> pd.DataFrame:
+    from .mixedlm.model import MixedLM
+    from .model import LinearMixedModel
+
+
+def compare_engines(
+    model: LinearMixedModel | MixedLM,
+    reml: bool = True,
+    engines: Sequence[str] = ("cholmod", "dense"),
+    repeats: int = 3,
+) -> pd.DataFrame:
     """Fit a model by several engines and say how the fits differ, how long they take and how much memory they need.
 
     Parameters
@@ -47,10 +60,10 @@ def compare_engines(model, reml=True, engines=("cholmod", "dense"), repeats=3) -
     >>> bool(abs(table.loc["dense", "deviance"] - table.loc["cholmod", "deviance"]) < 1e-8)
     True
     """
-    model = getattr(model, "lmm", model)
+    lmm = cast("LinearMixedModel", getattr(model, "lmm", model))
     rows, first = [], None
     for engine in engines:
-        fit = model.fit(reml=reml, engine=engine)
+        fit = lmm.fit(reml=reml, engine=engine)
         first = first or fit
         rows.append(
             {
@@ -59,20 +72,20 @@ def compare_engines(model, reml=True, engines=("cholmod", "dense"), repeats=3) -
                 "theta_difference": _largest(fit.theta - first.theta),
                 "re_difference": _largest(fit.evaluation.b - first.evaluation.b) / first.sigma,
                 "evaluations": fit.optimizer.evaluations,
-                "seconds": median(_seconds(model, reml, engine) for _ in range(repeats)),
-                "peak_mb": _peak_memory(model, reml, engine) / 1e6,
+                "seconds": median(_seconds(lmm, reml, engine) for _ in range(repeats)),
+                "peak_mb": _peak_memory(lmm, reml, engine) / 1e6,
                 "engine": fit.optimizer.engine,
             }
         )
     return pd.DataFrame(rows, index=list(engines))
 
 
-def _largest(differences):
+def _largest(differences: ArrayLike) -> float:
     """Return the largest magnitude, zero if there is none."""
     return float(np.abs(np.asarray(differences)).max(initial=0.0))
 
 
-def _peak_memory(model, reml, engine):
+def _peak_memory(model: LinearMixedModel, reml: bool, engine: str) -> int:
     """Return the largest memory that a fit holds, in bytes."""
     tracemalloc.start()
     try:
@@ -82,7 +95,7 @@ def _peak_memory(model, reml, engine):
         tracemalloc.stop()
 
 
-def _seconds(model, reml, engine):
+def _seconds(model: LinearMixedModel, reml: bool, engine: str) -> float:
     """Return the time of one fit."""
     begin = time.perf_counter()
     model.fit(reml=reml, engine=engine)

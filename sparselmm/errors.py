@@ -1,5 +1,13 @@
 """Exceptions and warnings of the package: each says what was wrong, where, and what to do about it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .model import LinearMixedModel
+    from .record import FitRecord
+
 
 class FormulaError(ValueError):
     """A formula that cannot be read; the message names the place and the remedy."""
@@ -31,6 +39,6 @@ class FitInterrupted(KeyboardInterrupt):
     model : LinearMixedModel or None
     """
 
-    def __init__(self, record, model=None):
+    def __init__(self, record: FitRecord, model: LinearMixedModel | None = None) -> None:
         super().__init__(record.message)
         self.record, self.model = record, model

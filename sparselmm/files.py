@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from uuid import uuid4
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -17,7 +17,7 @@ NUMBERS = "biufmM"  # kinds of arrays: truth values, numbers, durations, times
 
 
 @contextmanager
-def replaced(path) -> Iterator[Path]:
+def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a name beside `path` to write to, which takes its place at the end if nothing fails."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -29,9 +29,9 @@ def replaced(path) -> Iterator[Path]:
 
 
 @contextmanager
-def opened_to_write(file) -> Iterator[BinaryIO]:
+def opened_to_write(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield a binary file to write to; a path gets its new content at the end, if nothing fails."""
-    if hasattr(file, "write"):
+    if not isinstance(file, (str, os.PathLike)):
         yield file
         return
     with replaced(file) as unfinished, open(unfinished, "xb") as opened:
@@ -39,7 +39,7 @@ def opened_to_write(file) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened_archive(file: BinaryIO) -> Iterator[ZipFile]:
+def opened_archive(file: IO[bytes]) -> Iterator[ZipFile]:
     """Yield the ZIP archive in a file, none of whose members takes more memory than the file."""
     size = file.seek(0, os.SEEK_END)
     with ZipFile(file) as archive:
@@ -50,7 +50,7 @@ def opened_archive(file: BinaryIO) -> Iterator[ZipFile]:
         yield archive
 
 
-def read_arrays(file: BinaryIO, kinds: str = NUMBERS) -> dict[str, np.ndarray]:
+def read_arrays(file: IO[bytes], kinds: str = NUMBERS) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file, all of some kinds of types, in the byte order of this machine."""
     with opened_archive(file) as archive:
         members = archive.infolist()

@@ -26,8 +26,9 @@ FORMULAIC_MOVED = (
 try:
     from formulaic import Formula
     from formulaic.parser import DefaultFormulaParser
-    from formulaic.parser.algos.tokenize import tokenize
-    from formulaic.parser.types import ASTNode, Factor, Term, Token
+    from formulaic.parser.algos.tokenize import tokenize as tokenize
+    from formulaic.parser.types import ASTNode, Factor, Term
+    from formulaic.parser.types import Token as Token
     from formulaic.utils.code import sanitize_variable_names
 except ImportError as error:
     raise ImportError(FORMULAIC_MOVED) from error
@@ -120,7 +121,7 @@ def _parsed(formula: str) -> ParsedFormula:
         raise _error(formula, place, "A formula has one '~', between response and predictors: 'y ~ x + (1 | g)'.")
     left, tilde, right = pieces[: tildes[0]], pieces[tildes[0]], pieces[tildes[0] + 1 :]
     response = _response(formula, left, tilde.start)
-    fixed, bars, offsets = [], [], []
+    fixed_parts, bars, offsets = [], [], []
     for sign, summand, stop in _summands(formula, right):
         text = formula[summand[0].start : stop].strip()
         if any(piece.is_operator("|") for piece in summand):
@@ -128,8 +129,8 @@ def _parsed(formula: str) -> ParsedFormula:
         elif text.startswith("offset(") and len(summand) == 1:
             offsets.append(_offset(formula, sign, summand[0].start, text[len("offset(") : -1].strip()))
         else:
-            fixed.append(f" {sign} {text}")
-    fixed = "".join(fixed).removeprefix(" + ").strip() or "1"
+            fixed_parts.append(f" {sign} {text}")
+    fixed = "".join(fixed_parts).removeprefix(" + ").strip() or "1"
     _terms(formula, right[0].start if right else tilde.start, expand_dot(fixed, ["_"]))
     if not bars:
         message = "A linear mixed model needs at least one random-effects term: add for example '+ (1 | g)'."
@@ -260,7 +261,8 @@ def _tokens(formula: str) -> list[Token]:
 
 def _pieces(formula: str) -> list[_Piece]:
     """Return the pieces of the formula, operators split into characters, parentheses balanced."""
-    pieces, opened = [], []
+    pieces: list[_Piece] = []
+    opened: list[tuple[str, int]] = []
     for token in _tokens(formula):
         start, end = token.source_start, token.source_end
         if token.kind is Token.Kind.OPERATOR and formula[start] != "%":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from .errors import DataError
 from .formula import bare, quoted
 from .roles import Grouping, Roles, read_roles
 from .terms import RandomTerm
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 WEIGHTS, OFFSET = "argument weights", "argument offset"  # columns of a Table that were given as arrays
 
@@ -94,7 +98,9 @@ class DesignSpec:
         parts = [self.fixed, *self.offsets, *(part for columns, grouping in built for part in (columns, grouping))]
         return {name for part in parts for name in part.variables}
 
-    def build(self, new_data, *, terms: Sequence[int] | None = None, offset=None):
+    def build(
+        self, new_data: Any, *, terms: Sequence[int] | None = None, offset: ArrayLike | None = None
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]], pd.Index, np.ndarray | None]:
         """Return the columns of the model for new data.
 
         Parameters
@@ -137,13 +143,13 @@ class DesignSpec:
 
 def build_design(
     formula: str,
-    data,
+    data: Any,
     *,
-    weights=None,
-    offset=None,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Design:
     """Return the Design of a mixed-model formula on a data frame.
 
@@ -216,12 +222,12 @@ def build_design(
     )
 
 
-def _with_argument(value, name: str, table: Table, roles: Roles) -> tuple[Table, Expression]:
+def _with_argument(value: ArrayLike, name: str, table: Table, roles: Roles) -> tuple[Table, Expression]:
     """Return the table with an array that was given as an argument, and the expression that reads it."""
     return _with_array(table, name, value), Expression(quoted(name), (name,), roles.scope)
 
 
-def _with_array(table: Table, name: str, value) -> Table:
+def _with_array(table: Table, name: str, value: ArrayLike) -> Table:
     """Return the table with an array as one more column."""
     index = getattr(value, "index", None)
     if isinstance(index, pd.Index) and not index.equals(table.index):
@@ -246,7 +252,7 @@ def _kept(table: Table, missing: str) -> tuple[Table, np.ndarray | None]:
     return Table(columns, {}, complete.index), kept
 
 
-def used(values):
+def used(values: Any) -> Any:
     """Return a Categorical without the categories that do not occur, any other column as it is."""
     if not isinstance(values, pd.Categorical):
         return values
@@ -269,4 +275,4 @@ def positive(weights: Expression, table: Table) -> np.ndarray:
 
 def total(offsets: Sequence[Expression], table: Table) -> np.ndarray | None:
     """Return the sum (n,) of the offsets, None if there are none."""
-    return sum(offset.numbers(table) for offset in offsets) if offsets else None
+    return np.sum([offset.numbers(table) for offset in offsets], axis=0) if offsets else None

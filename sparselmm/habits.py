@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from numbers import Real
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 RESULTS = {
     "ranef": "random_effects",
@@ -65,7 +70,7 @@ PACKAGE = {
 }
 
 
-def alpha_of(alpha, level) -> float:
+def alpha_of(alpha: float, level: float | None) -> float:
     """Return one minus the level of intervals, given either (statsmodels' word) or as the level itself.
 
     Raises
@@ -81,7 +86,7 @@ def alpha_of(alpha, level) -> float:
     return float(given if level is None else 1.0 - level)
 
 
-def no_attribute(owner, name, hints, known) -> str:
+def no_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> str:
     """Return the message of an AttributeError, with what the name is called here or names that are like it."""
     if name in hints:
         return f"{owner} has no attribute {name!r}. Use {hints[name]}."
@@ -89,15 +94,15 @@ def no_attribute(owner, name, hints, known) -> str:
     return f"{owner} has no attribute {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
-def explains(**hints):
+def explains(**hints: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator: keyword arguments that the function does not take raise a TypeError with their remedy."""
 
-    def decorate(function):
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
         parameters = inspect.signature(function).parameters
         known = [name for name in parameters if name != "self"]
 
         @wraps(function)
-        def wrapper(*args, **options):
+        def wrapper(*args: P.args, **options: P.kwargs) -> T:
             for name in options:
                 if name not in parameters:
                     near = difflib.get_close_matches(name, known, n=1)

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import pandas as pd
 
+if TYPE_CHECKING:
+    import numpy as np
 
-class labelled(cached_property):  # noqa: N801
+    from .model import LinearMixedModel
+    from .terms import TermSizes
+
+T = TypeVar("T")
+
+
+class labelled(cached_property[T]):  # noqa: N801
     """A cached table of which every access gets a shallow copy: in-place calls of the user stay the user's."""
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         super().__set_name__(owner, f"_{name}")
 
-    def __get__(self, instance, owner=None):
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
         value = super().__get__(instance, owner)
         if isinstance(value, dict):
             return {name: table.copy(deep=False) for name, table in value.items()}
         return value.copy(deep=False) if isinstance(value, (pd.Series, pd.DataFrame)) else value
 
 
-def by_level(term, values):
+def by_level(term: TermSizes, values: np.ndarray) -> pd.DataFrame:
     """Return values (l, c) labelled by the levels and columns of a term, read-only."""
     return frozen(pd.DataFrame, values, term.levels.rename(term.name), columns=list(term.columns))
 
 
-def frozen(kind, values, index, **labels):
+def frozen(kind: Callable[..., T], values: np.ndarray, index: Any, **labels: Any) -> T:
     """Return a Series or DataFrame on read-only values."""
     return kind(read_only(values), index=index, copy=False, **labels)
 
 
-def read_only(values):
+def read_only(values: np.ndarray) -> np.ndarray:
     """Return the array, made read-only."""
     values.flags.writeable = False
     return values
 
 
-def variance_labels(model, kinds=("sd", "cor")) -> list[tuple[str, str, tuple[int, ...]]]:
+def variance_labels(
+    model: LinearMixedModel, kinds: tuple[str, str] = ("sd", "cor")
+) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return group, term and place (k, i, j) of every variance parameter in the order of θ, the residual's last.
 
     Group and term are broom.mixed's, `kinds` the prefixes of the diagonal and of what is off it; the residual's place
@@ -52,11 +70,11 @@ def variance_labels(model, kinds=("sd", "cor")) -> list[tuple[str, str, tuple[in
     return [*labels, ("Residual", f"{on_diagonal}__Observation", ())]
 
 
-def parameter_name(group, term) -> str:
+def parameter_name(group: str | None, term: str) -> str:
     """Return the one name of a parameter: ``sd__x|group``, ``cor__x.z|group``, ``sigma``, or a fixed effect."""
     return term if group is None else "sigma" if group == "Residual" else f"{term}|{group}"
 
 
-def variance_names(model) -> list[str]:
+def variance_names(model: LinearMixedModel) -> list[str]:
     """Return the one name of every variance parameter in the order of θ, σ last."""
     return [parameter_name(group, term) for group, term, _ in variance_labels(model)]

@@ -5,13 +5,18 @@ Rows are sorted by their level with the counting sort that is the transposition 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from .terms import RandomTerm
 
 SINGLE_LIMIT = 2**24  # whole numbers below it are exact in float32
 
 
-def diagonal_block(term, weights):
+def diagonal_block(term: RandomTerm, weights: np.ndarray | None) -> np.ndarray | sp.csr_array:
     """Return Z_k'WZ_k: blocks (l, c, c), or sparse (l, l) for a user-supplied Z."""
     if term.matrix is not None:
         return canonical(_scale_rows(term.Z, weights).T @ term.Z)
@@ -27,7 +32,7 @@ def diagonal_block(term, weights):
     return blocks
 
 
-def cross_block(left, right, weights):
+def cross_block(left: RandomTerm, right: RandomTerm, weights: np.ndarray | None) -> sp.csr_array:
     """Return Z_k'WZ_l, a canonical CSR array (q_k, q_l); counts of rows as `count_values`."""
     if left.matrix is not None or right.matrix is not None:
         return canonical(_scale_rows(left.Z, weights).T @ right.Z)
@@ -52,12 +57,12 @@ def cross_block(left, right, weights):
     return block
 
 
-def count_values(counts, largest):
+def count_values(counts: np.ndarray, largest: float) -> np.ndarray:
     """Return counts in float32, half the memory, if the largest is exact in it, else in float64."""
     return counts.astype(np.float32 if largest < SINGLE_LIMIT else np.float64, copy=False)
 
 
-def _pairs(left, right):
+def _pairs(left: RandomTerm, right: RandomTerm) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows sorted by pair of levels, where each pair starts, and the pattern (indices, indptr) of pairs."""
     n = left.codes.size
     codes = sp.csr_array((left.codes, right.codes, np.arange(n + 1, dtype=np.int32)), shape=(n, right.n_levels)).tocsc()
@@ -72,14 +77,14 @@ def _pairs(left, right):
     return pairs.data, starts, pairs.indices[first], count[pairs.indptr]
 
 
-def _scale_rows(Z, weights):
+def _scale_rows(Z: sp.csr_array, weights: np.ndarray | None) -> sp.csr_array:
     """Return WZ as a CSR array that shares Z's pattern."""
     if weights is None:
         return Z
     return sp.csr_array((Z.data * np.repeat(weights, np.diff(Z.indptr)), Z.indices, Z.indptr), shape=Z.shape)
 
 
-def canonical(matrix):
+def canonical(matrix: sp.sparray) -> sp.csr_array:
     """Return a CSR array with sorted indices and no duplicates."""
     matrix = sp.csr_array(matrix)
     matrix.sum_duplicates()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import cho_solve, lapack
@@ -11,6 +12,10 @@ from scipy.linalg import cho_solve, lapack
 from .engines.choose import choose_engine
 from .errors import DataError
 from .traces import Reduced
+
+if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
+    from .engines.protocol import Engine
 
 MOST_WORK = 2e8  # multiplications of exact traces (some 0.1 s) above which differences of the gradient are faster
 PROBES = 8  # of the traces of a Hessian
@@ -67,7 +72,7 @@ class Derivatives:
     gradient: np.ndarray
     hessian: np.ndarray
     information: np.ndarray
-    A: list
+    A: list[np.ndarray]
 
 
 class ProfiledLikelihood:
@@ -81,16 +86,16 @@ class ProfiledLikelihood:
         Who factors M(θ); chosen from the cross-products by default.
     """
 
-    def __init__(self, cross, reml=True, engine=None):
+    def __init__(self, cross: CrossProducts, reml: bool = True, engine: Engine | None = None) -> None:
         self.cross = cross
         self.reml = reml
         self.engine = choose_engine(cross) if engine is None else engine
         self.map = cross.relative_factor
         self.n_effective = cross.nobs - (cross.n_fixed if reml else 0)  # N
-        self._factored = None
+        self._factored: np.ndarray | None = None
         self._ZXy = np.column_stack([cross.ZX, cross.Zy])
 
-    def evaluate(self, theta) -> Evaluation:
+    def evaluate(self, theta: np.ndarray) -> Evaluation:
         """Return the deviance and its by-products at θ: equations (1)-(5)."""
         cross, engine, p, N = self.cross, self.engine, self.cross.n_fixed, self.n_effective
         theta = np.array(theta, dtype=float)
@@ -118,7 +123,7 @@ class ProfiledLikelihood:
         w = cross.Zy - cross.ZX @ beta - engine.gram_dot(b)[:, 0]  # (5)
         return Evaluation(theta, float(deviance), beta, r2 / N, u, b[:, 0], R, U, w)
 
-    def factorize(self, theta):
+    def factorize(self, theta: np.ndarray) -> None:
         """Have the engine hold the factor of M(θ); nothing is done if it does."""
         if theta is not self._factored:
             self._factored = None
@@ -173,12 +178,12 @@ class ProfiledLikelihood:
             if not self.engine.slack:
                 return self._differenced_hessian(at)
             estimates = reduced.probed_grams(np.random.default_rng(0), PROBES, rough=True)
-            grams = {pair: sum(found[pair] for found in estimates) / PROBES for pair in estimates[0]}
+            grams = {pair: np.sum([found[pair] for found in estimates], axis=0) / PROBES for pair in estimates[0]}
         traces = reduced.criterion_traces(reduced.directions, self.reml, grams)
         hessian = derivatives.hessian + derivatives.information - traces
         return 0.5 * (hessian + hessian.T)
 
-    def _differenced_hessian(self, at):
+    def _differenced_hessian(self, at: Evaluation) -> np.ndarray:
         """Return the central difference of the gradient, 2m evaluations."""
         hessian = np.empty((self.map.n_theta, self.map.n_theta))
         for p, size in enumerate(self.theta_scale):

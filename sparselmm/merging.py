@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,16 @@ import scipy.sparse as sp
 from .errors import DataError
 from .levelsums import canonical, count_values
 
+if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
+
+    Place = slice | np.ndarray  # of some rows or columns among more
+
 FULL = 0.75  # share of its memory that a sum of sparse blocks fills at least
 EXACT_INTEGERS = 2.0**53  # integers from which not all are floating-point numbers
 
 
-def merged(first, second):
+def merged(first: CrossProducts, second: CrossProducts) -> CrossProducts:
     """Return the cross-products of the rows of both, in the basis of the first; see `CrossProducts.__add__`."""
     _check_same_model(first, second)
     second = second.rebased(first.basis, first.center)
@@ -26,7 +33,7 @@ def merged(first, second):
     shapes = tuple(replace(shape, n_levels=len(m.levels)) for shape, m in zip(first.shapes, matches, strict=True))
     places = [match.effects(shape.n_columns) for match, shape in zip(matches, shapes, strict=True)]
 
-    def by_effect(ours, theirs):
+    def by_effect(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         """Return the sum of two arrays with a row for every effect."""
         slices = first.relative_factor.effect_slices, second.relative_factor.effect_slices
         parts = [
@@ -35,7 +42,7 @@ def merged(first, second):
         ]
         return np.concatenate(parts)
 
-    def block_sum(ours, theirs, k, m, bound=np.inf):
+    def block_sum(ours: sp.csr_array, theirs: sp.csr_array, k: int, m: int, bound: float = np.inf) -> sp.csr_array:
         """Return the sum of two sparse blocks of terms k and m, `bound` that of counts."""
         size = shapes[k].n_effects, shapes[m].n_effects
         blocks = [
@@ -70,7 +77,7 @@ def merged(first, second):
     )
 
 
-def tree_sum(products):
+def tree_sum(products: Iterable[CrossProducts]) -> CrossProducts:
     """Return the sum of an iterable of cross-products.
 
     A sum waits until what follows it is half as large, so that at most the logarithm of the number of entries are held
@@ -89,14 +96,14 @@ def tree_sum(products):
     return waiting[0][1]
 
 
-def _add_last(waiting):
+def _add_last(waiting: list[tuple[int, CrossProducts]]) -> None:
     """Replace the last two sums by theirs."""
     second, first = waiting.pop()[1], waiting.pop()[1]
     whole = first + second
     waiting.append((_entries(whole), whole))
 
 
-def _entries(cross):
+def _entries(cross: CrossProducts) -> int:
     """Return how many numbers cross-products are made of, about."""
     return cross.ZX.size + sum(block.nnz for block in cross.cross.values())
 
@@ -106,16 +113,16 @@ class _Match:
     """The levels of two chunks together, and where those of each stand among them: slice(None) if they are all."""
 
     levels: pd.Index
-    places: tuple
+    places: tuple[Place, ...]
 
-    def effects(self, c) -> tuple:
+    def effects(self, c: int) -> tuple[Place, ...]:
         """Return the places of the effects of c columns."""
         return tuple(
             place if isinstance(place, slice) else (place[:, None] * c + np.arange(c)).ravel() for place in self.places
         )
 
 
-def _match(name, first, second) -> _Match:
+def _match(name: str, first: pd.Index, second: pd.Index) -> _Match:
     """Return the match of the levels of a term by label: sorted, or in the order that both have."""
     comparable = _kind(first) == _kind(second)
     if comparable and first.equals(second):
@@ -146,21 +153,21 @@ def _match(name, first, second) -> _Match:
     return _Match(levels, tuple(slice(None) if _is_whole(part, len(levels)) else part for part in places))
 
 
-def _kind(levels):
+def _kind(levels: pd.Index) -> str:
     """Return the type of labels: those of one type are comparable."""
     return "number" if levels.dtype.kind in "iuf" else levels.inferred_type
 
 
-def _is_whole(places, size):
+def _is_whole(places: np.ndarray, size: int) -> bool:
     """Return whether places are 0, 1, ..., size - 1."""
     return places.size == size and _ascends(places)
 
 
-def _ascends(places):
+def _ascends(places: np.ndarray) -> bool:
     return bool((places[1:] > places[:-1]).all())
 
 
-def _add_rows(ours, theirs, places, size):
+def _add_rows(ours: np.ndarray, theirs: np.ndarray, places: tuple[Place, ...], size: int) -> np.ndarray:
     """Return the sum of arrays whose rows have places among more."""
     out = np.zeros((size, *ours.shape[1:]))
     out[places[0]] = ours
@@ -168,7 +175,7 @@ def _add_rows(ours, theirs, places, size):
     return out
 
 
-def _placed(block, rows, columns, shape):
+def _placed(block: sp.csr_array, rows: Place, columns: Place, shape: tuple[int, int]) -> sp.csr_array:
     """Return a CSR array whose rows and columns have places among more; those that ascend need no sorting."""
     if isinstance(rows, slice) and isinstance(columns, slice):
         return sp.csr_array((block.data, block.indices, block.indptr), shape=shape)
@@ -185,7 +192,7 @@ def _placed(block, rows, columns, shape):
     return sp.csr_array((block.data, indices, np.cumsum(counts, dtype=counts.dtype)), shape=shape)
 
 
-def _without_slack(block):
+def _without_slack(block: sp.csr_array) -> sp.csr_array:
     """Return the sparse array in memory that it fills mostly."""
     allocated = block.data if block.data.base is None else block.data.base
     if block.data.size < FULL * allocated.size:
@@ -194,7 +201,7 @@ def _without_slack(block):
     return block
 
 
-def _check_same_model(first, second):
+def _check_same_model(first: CrossProducts, second: CrossProducts) -> None:
     """Raise a DataError if two sets of cross-products are not of one model."""
     ours, theirs = ([(s.name, s.n_columns, s.structure) for s in part.shapes] for part in (first, second))
     if ours != theirs or first.n_fixed != second.n_fixed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from .checks import (
     default_names,
     effects_of,
 )
-from .crossproducts import CrossProducts, full_rank_basis, rounding
+from .crossproducts import CrossProducts, rounding
 from .engines.choose import choose, choose_engine
 from .errors import ConvergenceWarning, DataError, DataWarning, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
@@ -28,10 +30,23 @@ from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE
 from .polish import Search
 from .progress import Progress
+from .rank import full_rank_basis
 from .results import LinearMixedModelResults
 from .start import moment_start
 from .terms import RandomTerm, unique_names
 from .threads import single_threaded
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+    from numpy.typing import ArrayLike
+
+    from .data import Table
+    from .fitted import FittedModel
+    from .frame import Design
+    from .record import FitRecord
+    from .streaming.design import StreamedDesign
+
+    Start = ArrayLike | FittedModel | FitRecord | FitInterrupted  # θ, or what to go on from
 
 
 @explains(
@@ -45,21 +60,21 @@ from .threads import single_threaded
     re_formula="a bar in the formula, (x | g), or MixedLM for statsmodels' interface",
 )
 def lmer(
-    formula,
-    data,
-    reml=True,
+    formula: str,
+    data: Any,
+    reml: bool = True,
     *,
-    weights=None,
-    offset=None,
-    missing="drop",
-    start=None,
-    contrasts=None,
-    engine="auto",
-    memory_limit=None,
-    progress=False,
-    rng=0,
-    context=None,
-):
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    missing: str = "drop",
+    start: Start | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    engine: str = "auto",
+    memory_limit: float | str | None = None,
+    progress: bool = False,
+    rng: int | np.random.Generator = 0,
+    context: Mapping[str, Any] | None = None,
+) -> LinearMixedModelResults:
     """Fit a linear mixed model given as an lme4 formula.
 
     Parameters
@@ -161,7 +176,21 @@ class LinearMixedModel:
     dtype: float64
     """
 
-    def __init__(self, endog, exog, terms, *, weights=None, offset=None, exog_names=None, endog_name=None):
+    formula: str | None
+    design: Design | StreamedDesign | None
+    index: pd.Index | None
+
+    def __init__(
+        self,
+        endog: ArrayLike,
+        exog: ArrayLike,
+        terms: RandomTerm | Sequence[RandomTerm],
+        *,
+        weights: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        exog_names: Sequence[str] | None = None,
+        endog_name: str | None = None,
+    ) -> None:
         terms = [terms] if isinstance(terms, RandomTerm) else terms
         if not all(isinstance(term, RandomTerm) for term in terms):
             raise DataError("terms must be RandomTerms: wrap the labels of a grouping factor as RandomTerm(groups).")
@@ -179,14 +208,29 @@ class LinearMixedModel:
 
     @classmethod
     def from_formula(
-        cls, formula, data, *, weights=None, offset=None, missing="drop", contrasts=None, context=None, progress=False
+        cls,
+        formula: str,
+        data: Any,
+        *,
+        weights: str | ArrayLike | None = None,
+        offset: str | ArrayLike | None = None,
+        missing: str = "drop",
+        contrasts: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        progress: bool = False,
     ) -> LinearMixedModel:
         """Return the model of an lme4 formula; the parameters are those of `lmer`."""
         from .frame import build_design  # brings formulaic, which array models do without
         from .streaming.sources import is_source
 
         context = caller_variables() if context is None else context
-        options = {"weights": weights, "offset": offset, "missing": missing, "contrasts": contrasts, "context": context}
+        options: dict[str, Any] = {
+            "weights": weights,
+            "offset": offset,
+            "missing": missing,
+            "contrasts": contrasts,
+            "context": context,
+        }
         if is_source(data):
             from .streaming.model import stream_model
 
@@ -208,7 +252,16 @@ class LinearMixedModel:
         return self
 
     @single_threaded
-    def _set_up(self, endog, exog, terms, weights, offset, exog_names, endog_name):
+    def _set_up(
+        self,
+        endog: np.ndarray,
+        exog: np.ndarray,
+        terms: Sequence[RandomTerm],
+        weights: ArrayLike | None,
+        offset: ArrayLike | None,
+        exog_names: Sequence[str] | None,
+        endog_name: str,
+    ) -> None:
         """Check the arrays, drop dependent columns of X and take the cross-products."""
         if exog_names is None:
             exog_names = default_names(exog)
@@ -262,8 +315,9 @@ class LinearMixedModel:
         X = self.exog @ self.cross.basis
         return X.T @ X
 
-    def fixed_rows(self):
+    def fixed_rows(self) -> tuple[Table, np.ndarray, np.ndarray]:
         """Return the columns of the data, X in the pilot basis of `cross` (n, p), and a left inverse of it (p, n)."""
+        assert self.design is not None, "a model from arrays has no columns of data"
         X = self.exog @ self.cross.basis
         return self.design.table, X, (X if self.weights is None else X * self.weights[:, None]).T
 
@@ -273,7 +327,7 @@ class LinearMixedModel:
         return self.endog_name
 
     @property
-    def Z(self):
+    def Z(self) -> sp.csr_array:
         """Random-effects design Z, sparse (n, q): term after term, level after level."""
         import scipy.sparse as sp
 
@@ -289,22 +343,24 @@ class LinearMixedModel:
         """The terms of the fixed effects and their columns."""
         return fixed_terms(self)
 
-    def likelihood(self, reml=True, engine="auto", rng=0) -> ProfiledLikelihood:
+    def likelihood(
+        self, reml: bool = True, engine: str = "auto", rng: int | np.random.Generator = 0
+    ) -> ProfiledLikelihood:
         """Return the profiled likelihood, with an engine analysed for this design: the exact one unless named."""
         return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights, rng))
 
     @single_threaded
     def fit(
         self,
-        reml=True,
+        reml: bool = True,
         *,
-        start=None,
-        tolerance=TOLERANCE,
-        max_evaluations=MAX_EVALUATIONS,
-        engine="auto",
-        memory_limit=None,
-        progress=False,
-        rng=0,
+        start: Start | None = None,
+        tolerance: float = TOLERANCE,
+        max_evaluations: int = MAX_EVALUATIONS,
+        engine: str = "auto",
+        memory_limit: float | str | None = None,
+        progress: bool = False,
+        rng: int | np.random.Generator = 0,
     ) -> LinearMixedModelResults:
         """Fit by REML or maximum likelihood.
 
@@ -379,7 +435,7 @@ class LinearMixedModel:
             record = replace(record, message=message)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
 
-    def _start(self, start):
+    def _start(self, start: Start | None) -> np.ndarray:
         """Return the start value of θ that `start` means, see `fit`."""
         if start is None:
             return moment_start(self.cross)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from .optimize import minimize
 from .progress import SILENT
+
+if TYPE_CHECKING:
+    from .engines.protocol import StochasticEngine
+    from .likelihood import Evaluation, ProfiledLikelihood
+    from .progress import Progress
+    from .record import FitRecord, Step
 
 GOAL = 0.02  # Monte-Carlo error of a variance parameter in its standard errors
 MOST_PROBES = 1_024
@@ -47,9 +54,17 @@ class MonteCarlo:
         )
 
 
-def minimize_with_probes(likelihood, start, scale, tolerance, max_evaluations, progress=SILENT):
+def minimize_with_probes(
+    likelihood: ProfiledLikelihood,
+    start: np.ndarray,
+    scale: np.ndarray,
+    tolerance: float,
+    max_evaluations: int,
+    progress: Progress = SILENT,
+) -> tuple[FitRecord, Evaluation]:
     """Return what `minimize` does, after as many probes as bring the Monte-Carlo error of θ below GOAL."""
-    engine, evaluations = likelihood.engine, []
+    engine = cast("StochasticEngine", likelihood.engine)
+    evaluations: list[Step] = []
     while True:
         left = max_evaluations - len(evaluations)
         record, at = minimize(likelihood, start, scale, tolerance, left, progress=progress)
@@ -62,14 +77,14 @@ def minimize_with_probes(likelihood, start, scale, tolerance, max_evaluations, p
         start = at.theta
 
 
-def monte_carlo(likelihood, at) -> MonteCarlo:
+def monte_carlo(likelihood: ProfiledLikelihood, at: Evaluation) -> MonteCarlo:
     """Return the Monte-Carlo errors at an optimum: those of the gradient through the average information."""
-    engine, derivatives = likelihood.engine, likelihood.derivatives(at)
+    engine, derivatives = cast("StochasticEngine", likelihood.engine), likelihood.derivatives(at)
     gradients = engine.gradient_samples()
     covariance = np.atleast_2d(np.cov(gradients, rowvar=False)) / len(gradients)
     inverse = np.linalg.pinv(derivatives.hessian, hermitian=True)
     errors = np.sqrt(np.maximum(np.diag(inverse @ covariance @ inverse), 0.0))
     standard_errors = np.sqrt(np.maximum(2.0 * np.diag(inverse), 0.0))
     relative = np.divide(errors, standard_errors, out=np.zeros_like(errors), where=standard_errors > 0)
-    relative, deviance = float(relative.max(initial=0.0)), engine.logdet_error()
-    return MonteCarlo(engine.probes, errors, relative, deviance, engine.iterations, engine.seed)
+    largest, deviance = float(relative.max(initial=0.0)), engine.logdet_error()
+    return MonteCarlo(engine.probes, errors, largest, deviance, engine.iterations, engine.seed)

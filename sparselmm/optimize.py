@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from .boundary import SINGULAR, column_scale, find_boundary, flat_terms
+from .covariance import triangle
 from .errors import DataError, EngineError, FitInterrupted
 from .progress import SILENT
 from .record import FitRecord, Step
+
+if TYPE_CHECKING:
+    from .boundary import Boundary
+    from .covariance import RelativeFactor
+    from .crossproducts import CrossProducts
+    from .engines.protocol import Engine
+    from .likelihood import Derivatives, Evaluation
+    from .progress import Progress
 
 TOLERANCE = 1e-11  # predicted decrease of the deviance that ends the run: errors of about 3e-6 standard errors
 ROUNDING = 1e-8  # predicted decrease, 1e-4 standard errors, that counts as reached if rounding hides it
@@ -19,7 +30,7 @@ PATIENCE, LIMIT = 6, 60  # evaluations before the exact Hessian is taken if the 
 MAX_EVALUATIONS = 200
 
 
-def trust_region_step(gradient, hessian, radius):
+def trust_region_step(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.ndarray:
     """Return the minimiser of g's + s'Hs/2 within |s| <= radius, hard case included (Moré & Sorensen 1983)."""
     eigenvalues, Q = np.linalg.eigh(hessian)
     g = Q.T @ gradient
@@ -54,26 +65,58 @@ class Quadratic:
     hessian: np.ndarray
     A: list[np.ndarray]
 
-    def decrease(self, s) -> float:
+    def decrease(self, s: np.ndarray) -> float:
         """Return the decrease that the model promises for the step s."""
         return float(-(self.gradient @ s + 0.5 * s @ self.hessian @ s))
+
+
+class Criterion(Protocol):
+    """What is minimised: a `ProfiledLikelihood`, or one of which some entries of θ do not move."""
+
+    @property
+    def cross(self) -> CrossProducts:
+        """The sums that it is computed from."""
+
+    @property
+    def map(self) -> RelativeFactor:
+        """The map between θ and the λ_k."""
+
+    @property
+    def engine(self) -> Engine:
+        """Who factors M(θ)."""
+
+    def evaluate(self, theta: np.ndarray) -> Evaluation:
+        """Return the deviance and its by-products at θ."""
+
+    def derivatives(self, at: Evaluation) -> Derivatives:
+        """Return gradient and information at an evaluation."""
+
+    def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
+        """Return the Hessian of the deviance, (m, m)."""
 
 
 class Run:
     """Evaluations of one likelihood, recorded; θ is measured in `scale`."""
 
-    def __init__(self, likelihood, scale, tolerance, max_evaluations, progress=SILENT):
+    def __init__(
+        self,
+        likelihood: Criterion,
+        scale: np.ndarray,
+        tolerance: float,
+        max_evaluations: int,
+        progress: Progress = SILENT,
+    ) -> None:
         self.likelihood = likelihood
         self.progress = progress
         self.scale = scale
         self.tolerance = max(tolerance, likelihood.engine.tolerance)
         self.slack = likelihood.engine.slack
         self.max_evaluations = max_evaluations
-        self.steps = []
+        self.steps: list[Step] = []
         self.gain = 1.0  # decrease of the last accepted step over what it promised
         self.crawls = False
 
-    def evaluate(self, theta, radius=np.nan):
+    def evaluate(self, theta: np.ndarray, radius: float = np.nan) -> Evaluation | None:
         """Return the Evaluation at θ, or None where the likelihood cannot be computed."""
         try:
             evaluation = self.likelihood.evaluate(theta)
@@ -86,7 +129,7 @@ class Run:
         self.progress.step(deviance)
         return evaluation
 
-    def accept(self):
+    def accept(self) -> None:
         """Mark the last evaluation as the current point."""
         self.steps[-1] = replace(self.steps[-1], accepted=True)
 
@@ -95,7 +138,7 @@ class Run:
         """True if no evaluation is left."""
         return len(self.steps) >= self.max_evaluations
 
-    def quadratic(self, at) -> Quadratic:
+    def quadratic(self, at: Evaluation) -> Quadratic:
         """Return the quadratic model at an evaluation: average information, or the exact Hessian where that crawls.
 
         The average information is far above the Hessian where a random column has a mean that is not among the fixed
@@ -109,15 +152,15 @@ class Run:
         self.progress.step(at.deviance, self.steps[-1].gradient_norm)
         return Quadratic(gradient, hessian * np.outer(self.scale, self.scale), d.A)
 
-    def negligible(self, decrease, deviance) -> bool:
+    def negligible(self, decrease: float, deviance: float) -> bool:
         """True if a decrease is below the tolerance or below the rounding of the deviance."""
         return decrease < max(self.tolerance, 4.0 * np.finfo(float).eps * abs(deviance))
 
-    def gained(self, decrease, predicted) -> float:
+    def gained(self, decrease: float, predicted: float) -> float:
         """Return the decrease over what was predicted; one where they are closer than the engine tells them apart."""
         return 1.0 if abs(decrease - predicted) < self.slack else decrease / predicted
 
-    def descend(self, at):
+    def descend(self, at: Evaluation) -> tuple[Evaluation, Quadratic]:
         """Return the stationary point that trust-region Newton reaches from `at`, with its quadratic model."""
         self.accept()
         radius, model = 1.0, self.quadratic(at)
@@ -127,7 +170,7 @@ class Run:
             if self.negligible(predicted, at.deviance) or radius < 1e-12:
                 break
             trial = self.evaluate(at.theta + self.scale * s, radius)
-            length = np.linalg.norm(s)
+            length = float(np.linalg.norm(s))
             gain = -1.0 if trial is None else self.gained(at.deviance - trial.deviance, predicted)
             if gain < 0.25:
                 radius = 0.25 * length
@@ -141,7 +184,7 @@ class Run:
                 break
         return at, model
 
-    def snap(self, at):
+    def snap(self, at: Evaluation) -> Evaluation | None:
         """Return the evaluation with directions of λ_k that are all but zero set to zero, or None if that costs."""
         map_ = self.likelihood.map
         factors = [self._without_zeros(k, factor) for k, factor in enumerate(map_.unpack(at.theta))]
@@ -151,7 +194,7 @@ class Run:
         trial = self.evaluate(theta)
         return trial if trial is not None and trial.deviance - at.deviance < self.tolerance else None
 
-    def _without_zeros(self, k, factor):
+    def _without_zeros(self, k: int, factor: np.ndarray) -> np.ndarray:
         """Return λ_k with scaled singular values below SINGULAR removed, itself if there are none."""
         size = column_scale(self.likelihood.map, self.scale, k)[:, None]
         if self.likelihood.map.shapes[k].structure == "diagonal":
@@ -160,9 +203,9 @@ class Run:
         if values[-1] >= SINGULAR or values[-1] == 0.0:
             return factor
         left = left * np.where(values < SINGULAR, 0.0, values)
-        return np.linalg.qr(left.T, mode="r").T * size
+        return triangle(left.T).T * size
 
-    def escape(self, at, boundary):
+    def escape(self, at: Evaluation, boundary: Boundary) -> Evaluation | None:
         """Return an evaluation with lower deviance where a variance at zero wants to grow, or None.
 
         θ = 0 is stationary whatever the data say, so a descent can end there; the sign of A_k tells.
@@ -178,7 +221,7 @@ class Run:
                 return trial
         return None
 
-    def leave_saddle(self, at, model):
+    def leave_saddle(self, at: Evaluation, model: Quadratic) -> tuple[Evaluation | None, Quadratic]:
         """Return an evaluation with lower deviance along a direction of negative curvature, or None, and the model.
 
         Where a λ_k is singular the model holds no more than the first derivative in a variance: one that rounding made
@@ -199,8 +242,13 @@ class Run:
 
 
 def minimize(
-    likelihood, start, scale, tolerance=TOLERANCE, max_evaluations=MAX_EVALUATIONS, progress=SILENT
-) -> tuple[FitRecord, object]:
+    likelihood: Criterion,
+    start: np.ndarray,
+    scale: np.ndarray,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int = MAX_EVALUATIONS,
+    progress: Progress = SILENT,
+) -> tuple[FitRecord, Evaluation]:
     """Return the FitRecord and the Evaluation at the minimum of the deviance.
 
     Parameters
@@ -250,11 +298,11 @@ def minimize(
     return record, at
 
 
-def _optimum(run, start):
+def _optimum(run: Run, start: np.ndarray) -> tuple[Evaluation, Quadratic, Boundary]:
     """Return the Evaluation where descents from `start` end, its quadratic model and the state of the boundary."""
     map_, scale = run.likelihood.map, run.scale
     levels = [shape.n_levels for shape in map_.shapes]
-    at = run.evaluate(start)
+    at = cast("Evaluation", run.evaluate(start))  # which raises what is wrong at the first θ
     while True:
         at, model = run.descend(at)
         boundary = find_boundary(map_, at.theta, scale, model.A, levels)
@@ -271,7 +319,7 @@ def _optimum(run, start):
     return at, model, boundary
 
 
-def _interrupted(run, start, seconds) -> FitRecord:
+def _interrupted(run: Run, start: np.ndarray, seconds: float) -> FitRecord:
     """Return the record of a run that was stopped: the last accepted point, and nothing certified."""
     accepted = [step for step in run.steps if step.accepted]
     last = accepted[-1] if accepted else Step(start, np.nan, False, np.nan)
@@ -293,7 +341,7 @@ def _interrupted(run, start, seconds) -> FitRecord:
     )
 
 
-def _verdict(converged, run, boundary, flat, at):
+def _verdict(converged: bool, run: Run, boundary: Boundary, flat: Sequence[str], at: Evaluation) -> str:
     """Return the sentence that says why the run ended."""
     if converged and len(flat) > 1:
         return (

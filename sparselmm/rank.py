@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg as sla
 
+from .covariance import triangle
+
 RANK_TOLERANCE = 1e-7  # R's: a column whose part outside the others' span is smaller than this is dependent
 SAFE_PIVOT = 1e-8  # Cholesky pivot (squared relative residual) above which a Gram matrix decides the rank
 ROUNDING_PIVOT = 1e-10  # and below which sums over very many rows leave only rounding of a column
 
 
-def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
+def full_rank_basis(X: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of independent columns of X (leftmost kept) and T with orthonormal X[:, kept] T.
 
     A Gram matrix decides where all its pivots are large; otherwise a QR decomposition does, with R's
@@ -26,7 +28,7 @@ def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
         if info == 0 and (p == 0 or np.diag(R).min() ** 2 > SAFE_PIVOT):
             return kept, inverse_upper(R) / norms[:, None]
     while True:
-        R = np.linalg.qr(Xw[:, kept] / norms[kept], mode="r")
+        R = triangle(Xw[:, kept] / norms[kept])
         pivots = np.abs(np.diag(R))
         dependent = np.flatnonzero(pivots < RANK_TOLERANCE)
         first = dependent[0] if dependent.size else R.shape[0] if R.shape[0] < kept.size else None
@@ -35,7 +37,7 @@ def full_rank_basis(X, weights=None) -> tuple[np.ndarray, np.ndarray]:
         kept = np.delete(kept, first)
 
 
-def independent_columns(XX, basis) -> tuple[np.ndarray, np.ndarray]:
+def independent_columns(XX: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of r independent columns of X (leftmost kept) and R, (r, p), with XT = QR, Q orthonormal.
 
     T = `basis` (p, p) is upper triangular and XX = (XT)'W(XT). A column is dependent if its part outside the span of
@@ -47,7 +49,8 @@ def independent_columns(XX, basis) -> tuple[np.ndarray, np.ndarray]:
     gram = XX / np.outer(size, size)
     inverse = inverse_upper(basis)
     norms = np.einsum("ij,ik,kj->j", inverse, XX, inverse)  # squared, of the columns of X
-    kept, R = [], np.zeros((p, p))
+    kept: list[int] = []
+    R = np.zeros((p, p))
     for j in range(p):
         r = len(kept)
         R[:r, j] = sla.solve_triangular(R[:r, kept], gram[kept, j], trans=1) if r else ()
@@ -59,6 +62,6 @@ def independent_columns(XX, basis) -> tuple[np.ndarray, np.ndarray]:
     return np.array(kept, dtype=int), R[: len(kept)] * size
 
 
-def inverse_upper(R):
+def inverse_upper(R: np.ndarray) -> np.ndarray:
     """Return R⁻¹ of an upper-triangular R, (p, p)."""
     return sla.solve_triangular(R, np.eye(R.shape[0])) if R.size else R

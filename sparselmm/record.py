@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .montecarlo import MonteCarlo
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class FitRecord:
     engine: str
     start: np.ndarray
     steps: list[Step] = field(repr=False)
-    monte_carlo: object = None
+    monte_carlo: MonteCarlo | None = None
     choice: str = ""
 
     @property
@@ -93,7 +97,7 @@ class FitRecord:
         return "\n".join(lines)
 
 
-def _short(theta, most=8):
+def _short(theta: np.ndarray, most: int = 8) -> str:
     """Return the first entries of θ as text."""
     text = " ".join(f"{value:.5f}" for value in theta[:most])
     return f"{text} ..." if theta.size > most else text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,10 @@ from .profile.methods import ProfileMethods
 from .resampling.methods import ResamplingMethods
 from .summary import Summary
 from .threads import single_threaded
+
+if TYPE_CHECKING:
+    from .covariance import RelativeFactor
+    from .plots.accessor import Plots
 
 
 class LinearMixedModelResults(
@@ -111,7 +117,7 @@ class LinearMixedModelResults(
 
     @cached_property
     @single_threaded
-    def _root(self):
+    def _root(self) -> np.ndarray:
         """A with AA' = (X'V⁻¹X)⁻¹ in the columns of `exog`, (p, p); V in units of σ²."""
         return solve_triangular(self.evaluation.R, self.model.cross.basis.T, trans=1).T
 
@@ -140,7 +146,15 @@ class LinearMixedModelResults(
         """Two-sided p-values of `tvalues`, (p,), with Satterthwaite's degrees of freedom (others: `inference`)."""
         return self.inference().pvalues
 
-    def conf_int(self, alpha=0.05, method="wald", ddf="satterthwaite", *, level=None, **options) -> pd.DataFrame:
+    def conf_int(
+        self,
+        alpha: float = 0.05,
+        method: str = "wald",
+        ddf: str = "satterthwaite",
+        *,
+        level: float | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
         """Return confidence intervals of level 1 - alpha: columns lower and upper.
 
         Parameters
@@ -264,7 +278,7 @@ class LinearMixedModelResults(
         return self._by_row(self.model.endog - self.fittedvalues.to_numpy())
 
     @property
-    def plot(self):
+    def plot(self) -> Plots:
         """Plots of the fit, a method for each kind: ``fit.plot.caterpillar()``; ``fit.plot()`` draws the residuals.
 
         ``fit.plot.data("caterpillar")`` returns the table that a plot draws. Needs matplotlib:
@@ -274,7 +288,7 @@ class LinearMixedModelResults(
 
         return Plots(self)
 
-    def summary(self, ddf="satterthwaite", level=0.95) -> Summary:
+    def summary(self, ddf: str = "satterthwaite", level: float = 0.95) -> Summary:
         """Return the summary of the fit, which prints as text and shows as HTML in a notebook.
 
         Parameters
@@ -286,7 +300,13 @@ class LinearMixedModelResults(
         """
         return Summary(self, ddf, level)
 
-    def tidy(self, effects="all", conf_int=False, conf_level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+    def tidy(
+        self,
+        effects: str | Sequence[str] = "all",
+        conf_int: bool = False,
+        conf_level: float = 0.95,
+        ddf: str = "satterthwaite",
+    ) -> pd.DataFrame:
         """Return estimates, a row each, in the columns of R's broom.mixed.
 
         Parameters
@@ -331,7 +351,7 @@ class LinearMixedModelResults(
         """
         return tables.glance(self)
 
-    def augment(self, data=None, se_fit=False, influence=False) -> pd.DataFrame:
+    def augment(self, data: Any = None, se_fit: bool = False, influence: bool = False) -> pd.DataFrame:
         """Return data with the columns .fitted, .resid and .fixed (without random effects).
 
         Parameters
@@ -365,14 +385,14 @@ class LinearMixedModelResults(
         return self.summary().as_html()
 
     @property
-    def _map(self):
+    def _map(self) -> RelativeFactor:
         """The map between θ and the λ_k."""
         return self.model.cross.relative_factor
 
-    def _by_column(self, values):
+    def _by_column(self, values: np.ndarray) -> pd.Series:
         """Return values (p,) labelled by the fixed-effects columns, read-only."""
         return frozen(pd.Series, values, self.model.exog_names)
 
-    def _by_row(self, values):
+    def _by_row(self, values: np.ndarray) -> pd.Series:
         """Return values (n,) labelled by the rows of the data, read-only."""
         return frozen(pd.Series, values, self.model.index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,20 +65,22 @@ class Roles:
         term = self.term(k, columns, values, factor, table)
         return term, (columns, Grouping(factor, term.levels))
 
-    def term(self, k: int, columns: Columns, values: np.ndarray, factor: Sequence[Expression], table: Table):
+    def term(
+        self, k: int, columns: Columns, values: np.ndarray, factor: Sequence[Expression], table: Table
+    ) -> RandomTerm:
         """Return the RandomTerm of bar k on complete rows whose columns have these values (n, c)."""
-        values = None if columns.is_intercept else values
-        return RandomTerm(labels_of(factor, table), values, self.term_names[k], columns.names, self.bars[k].structure)
+        own = None if columns.is_intercept else values
+        return RandomTerm(labels_of(factor, table), own, self.term_names[k], columns.names, self.bars[k].structure)
 
 
 def read_roles(
     formula: str,
-    available: Sequence,
+    available: Sequence[Any],
     *,
     weights: str | None = None,
     offset: str | None = None,
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Roles:
     """Return the roles of a formula for data whose columns are `available`; see `build_design`."""
     parsed = parse_formula(formula)
@@ -112,7 +115,7 @@ class Grouping:
         codes = positions(self.levels, labels_of(self.factor, part)) if len(part) else np.empty(0, dtype=int)
         return scattered(codes, rows, -1).astype(np.int32)
 
-    def labels(self, new_data) -> np.ndarray:
+    def labels(self, new_data: Any) -> np.ndarray:
         """Return the label of each row of new data (n_new,): joined by ":" for an interaction, None if missing."""
         complete, rows = read_table(new_data, self.variables).complete(self.variables)
         components = [_texts(pd.Index(part.values(complete))) for part in self.factor]
@@ -125,7 +128,7 @@ class Grouping:
         return sorted({name for part in self.factor for name in part.variables})
 
 
-def labels_of(factor: Sequence[Expression], table: Table):
+def labels_of(factor: Sequence[Expression], table: Table) -> Any:
     """Return the label of each of some complete rows, (n,): those of an interaction as a Categorical of texts."""
     labels = [expression.values(table) for expression in factor]
     if len(labels) == 1:
@@ -140,8 +143,8 @@ def labels_of(factor: Sequence[Expression], table: Table):
         text = text[first] + ":" + _texts(levels)[second]
     text = pd.Index(text)
     if not text.is_unique:
-        doubled, factor = text[text.duplicated()][0], ":".join(names)
-        raise DataError(f"Factor {factor!r}: two levels are called {doubled!r}. Remove ':' from the labels.")
+        doubled, name = text[text.duplicated()][0], ":".join(names)
+        raise DataError(f"Factor {name!r}: two levels are called {doubled!r}. Remove ':' from the labels.")
     return pd.Categorical.from_codes(codes, categories=text)
 
 

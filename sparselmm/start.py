@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.linalg as sla
 import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
 
 SMALLEST = 0.3  # start for a variance that the moments put below this many residual variances of a level mean
 LARGEST = 1e3  # and the largest relative standard deviation, in units of the column's root mean square
 
 
-def moment_start(cross) -> np.ndarray:
+def moment_start(cross: CrossProducts) -> np.ndarray:
     """Return θ with diagonal λ_k from MINQUE(0) variances, (m,)."""
     return moment_starts(cross, cross.Zy[None], np.array([cross.yy]))[0]
 
 
-def moment_starts(cross, Zy, yy) -> np.ndarray:
+def moment_starts(cross: CrossProducts, Zy: np.ndarray, yy: np.ndarray) -> np.ndarray:
     """Return θ with diagonal λ_k from MINQUE(0) variances for k responses, (k, m); Zy (k, q), yy (k,) as in `cross`.
 
     Solves E[y'Py], E[|Z_a'Py|²] = their values for σ² and one variance per random column a, where P projects on
@@ -49,7 +54,7 @@ def moment_starts(cross, Zy, yy) -> np.ndarray:
 class _Columns:
     """Traces and norms of Z_a'PZ_b for the random columns a, b: one column of a term over all its levels."""
 
-    def __init__(self, cross, F):
+    def __init__(self, cross: CrossProducts, F: np.ndarray) -> None:
         self.cross, self.F = cross, F
         self.columns, self.owner = [], []
         for k, (shape, part) in enumerate(zip(cross.shapes, cross.relative_factor.effect_slices, strict=True)):
@@ -58,7 +63,7 @@ class _Columns:
                 self.owner.append((k, i))
         self.FF = [F[part].T @ F[part] for part in self.columns]
 
-    def _gram(self, a, b):
+    def _gram(self, a: int, b: int) -> np.ndarray | sp.sparray:
         """Return Z_a'WZ_b: a vector where it is diagonal, else sparse."""
         (k, i), (m, j) = self.owner[a], self.owner[b]
         if k == m:
@@ -68,12 +73,12 @@ class _Columns:
             return self._gram(b, a).T
         return self.cross.cross[k, m][i :: self.cross.shapes[k].n_columns, j :: self.cross.shapes[m].n_columns]
 
-    def trace(self, a):
+    def trace(self, a: int) -> float:
         """Return tr Z_a'PZ_a."""
         gram = self._gram(a, a)
         return (gram.diagonal() if sp.issparse(gram) else gram).sum() - np.trace(self.FF[a])
 
-    def squared_norm(self, a, b):
+    def squared_norm(self, a: int, b: int) -> float:
         """Return the squared Frobenius norm of Z_a'PZ_b."""
         gram, left, right = self._gram(a, b), self.F[self.columns[a]], self.F[self.columns[b]]
         sparse = sp.issparse(gram)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,9 @@ from .errors import DataError
 from .files import opened_to_write, read_arrays, require
 from .terms import STRUCTURES
 
+if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
+
 FORMAT = 2
 DENSE = ("XX", "Xy", "ZX", "Zy", "basis", "center")
 SPARSE = ("data", "indices", "indptr")
@@ -22,7 +28,7 @@ LARGEST = np.float64(1e290)  # number in a file: sums of a few do not overflow
 SLACK = 1e3  # of sums of products over what sums of squares allow, for rounding
 
 
-def save(cross, file) -> None:
+def save(cross: CrossProducts, file: str | os.PathLike[str] | IO[bytes]) -> None:
     """Write cross-products to a path or binary file; see `CrossProducts.save`."""
     arrays = {name: getattr(cross, name) for name in DENSE}
     for k, block in enumerate(cross.diagonal):
@@ -47,9 +53,9 @@ def save(cross, file) -> None:
         np.savez(opened, **arrays)
 
 
-def load(file) -> dict:
+def load(file: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
     """Return the fields of the cross-products that `save` wrote; see `CrossProducts.load`."""
-    if not hasattr(file, "read"):
+    if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
             return load(opened)
     name = getattr(file, "name", "The file")
@@ -59,7 +65,7 @@ def load(file) -> dict:
         raise DataError(f"{name} holds no cross-products that can be read ({error or type(error).__name__}).") from None
 
 
-def _fields(arrays) -> dict:
+def _fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the checked fields of cross-products."""
     facts = json.loads(arrays["facts"].tobytes())
     require(facts["format"] == FORMAT, "it was written by another version of sparselmm; sum the rows again")
@@ -88,19 +94,21 @@ def _fields(arrays) -> dict:
     }
 
 
-def _shape(levels, columns, structure, name):
+def _shape(levels: Any, columns: Any, structure: Any, name: Any) -> TermShape:
     """Return a checked TermShape."""
     valid = _is_count(levels) and _is_count(columns) and structure in STRUCTURES and isinstance(name, str)
     require(valid, "the shape of a term is not one")
     return TermShape(levels, columns, structure, name)
 
 
-def _pack(name, block) -> dict:
+def _pack(name: str, block: np.ndarray | sp.csr_array) -> dict[str, Any]:
     """Return a block as named arrays."""
     return {f"{name}_{part}": getattr(block, part) for part in SPARSE} if sp.issparse(block) else {name: block}
 
 
-def _unpack(arrays, name, rows, columns, shape=None):
+def _unpack(
+    arrays: Mapping[str, np.ndarray], name: str, rows: int, columns: int, shape: TermShape | None = None
+) -> np.ndarray | sp.csr_array:
     """Return the checked block of named arrays: sparse, or blocks (l, c, c) of a term of that shape."""
     if shape is not None and name in arrays:
         _check_dense(arrays[name], (shape.n_levels, shape.n_columns, shape.n_columns))
@@ -114,7 +122,7 @@ def _unpack(arrays, name, rows, columns, shape=None):
     return block
 
 
-def _pack_labels(name, levels):
+def _pack_labels(name: str, levels: pd.Index) -> tuple[str, dict[str, np.ndarray]]:
     """Return the kind of labels and the arrays that hold them: numbers and dates as such, texts in one."""
     values = levels.to_numpy()
     if values.dtype.kind in "biufmM":
@@ -126,9 +134,9 @@ def _pack_labels(name, levels):
     return "texts", {name: np.frombuffer(b"".join(texts), dtype=np.uint8), f"{name}_ends": ends}
 
 
-def _unpack_labels(arrays, name, kind, count) -> pd.Index:
+def _unpack_labels(arrays: Mapping[str, np.ndarray], name: str, kind: str, count: int) -> pd.Index:
     """Return the checked labels of the levels of a term."""
-    values = arrays[name]
+    values: Any = arrays[name]
     if kind == "texts":
         text, ends = values.tobytes(), [0, *arrays[f"{name}_ends"].tolist()]
         require(sorted(ends) == ends and ends[-1] == len(text), "texts of labels have other ends")
@@ -142,13 +150,15 @@ def _unpack_labels(arrays, name, kind, count) -> pd.Index:
     return levels
 
 
-def _check_dense(values, shape, dtype="f8"):
+def _check_dense(values: np.ndarray, shape: tuple[int, ...], dtype: str = "f8") -> None:
     """Raise a ValueError unless values have a given shape and floating-point type, and numbers that can be squared."""
     require(values.shape == shape and values.dtype == dtype, "an array is not as it says")
     require((np.abs(values) < LARGEST).all(), "an array holds numbers that are missing or too large")
 
 
-def _check_sizes(XX: np.ndarray, Xy: np.ndarray, yy: float, ZX: np.ndarray, Zy: np.ndarray, diagonal: tuple) -> None:
+def _check_sizes(
+    XX: np.ndarray, Xy: np.ndarray, yy: float, ZX: np.ndarray, Zy: np.ndarray, diagonal: Sequence[Any]
+) -> None:
     """Raise a ValueError for sums of products that are far larger than those of squares allow, as none of rows are."""
     blocks = [block.diagonal() if sp.issparse(block) else np.einsum("lcc->lc", block).ravel() for block in diagonal]
     squares = np.concatenate([np.diag(XX), [yy], *blocks])
@@ -157,5 +167,5 @@ def _check_sizes(XX: np.ndarray, Xy: np.ndarray, yy: float, ZX: np.ndarray, Zy: 
     require((np.abs(products) <= SLACK * np.outer(lengths, lengths[: p + 1])).all(), "a sum of products is too large")
 
 
-def _is_count(value):
+def _is_count(value: object) -> bool:
     return type(value) is int and 0 < value < 2**62

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import tables
@@ -11,6 +14,11 @@ from .export import Block, aligned, number
 from .printout import Printed, Printout
 
 PERFECT = 1e-6  # distance from one within which a correlation is one
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .results import LinearMixedModelResults
+
 DDF_NOTES = {
     "satterthwaite": "Tests and intervals use t distributions with Satterthwaite's degrees of freedom.",
     "kenward-roger": "Standard errors and degrees of freedom are Kenward and Roger's.",
@@ -41,7 +49,7 @@ class Summary(Printed):
         Sentences on what the numbers do not show.
     """
 
-    def __init__(self, fit, ddf="satterthwaite", level=0.95):
+    def __init__(self, fit: LinearMixedModelResults, ddf: str = "satterthwaite", level: float = 0.95) -> None:
         self.title = f"Linear mixed model fit by {'REML' if fit.reml else 'maximum likelihood'}"
         self.facts = _facts(fit)
         self.blocks = [_random_block(fit)]
@@ -57,7 +65,7 @@ class Summary(Printed):
         return Printout(self.title, self.blocks, self.notes, self.facts)
 
 
-def _facts(fit):
+def _facts(fit: LinearMixedModelResults) -> list[tuple[str, str]]:
     """Return formula, sizes and criterion as (label, text)."""
     model = fit.model
     groups = ", ".join(f"{name} {count:,}" for name, count in model.groups.items())
@@ -72,7 +80,7 @@ def _facts(fit):
     ]
 
 
-def _random_block(fit):
+def _random_block(fit: LinearMixedModelResults) -> Block:
     """Return the variances and standard deviations of the random effects, correlations as a lower triangle."""
     shapes, rows = fit.model.cross.shapes, []
     most = max((shape.n_columns - 1 for shape in shapes if shape.structure == "unstructured"), default=0)
@@ -86,13 +94,13 @@ def _random_block(fit):
                 corrs[:i] = ["" if zero[i] or zero[j] else f"{corr[i, j]:.2f}" for j in range(i)]
             rows.append(("" if i else name, column, *numbers, *corrs))
     rows.append(("Residual", "", number(fit.scale), number(fit.sigma), *[""] * most))
-    columns = list(zip(*rows, strict=True))
+    columns: list[Sequence[str]] = list(zip(*rows, strict=True))
     columns[2:4] = map(aligned, columns[2:4])
     header = ("Group", "Name", "Variance", "Std. dev.", *["Corr", *[""] * most][:most])
     return Block("Random effects", header, list(zip(*columns, strict=True)), labels=2)
 
 
-def fixed_block(table, level):
+def fixed_block(table: pd.DataFrame, level: float) -> Block:
     """Return the table of fixed effects: the decimals of a row are those its standard error deserves."""
     values = table[["estimate", "std.error", "conf.low", "conf.high"]].to_numpy()
     numbers = [[number(value, like=row[1]) for value in row] for row in values]
@@ -107,13 +115,13 @@ def fixed_block(table, level):
     return Block("Fixed effects", tuple(columns), list(zip(*columns.values(), strict=True)), labels=1)
 
 
-def _degrees(df):
+def _degrees(df: np.ndarray) -> list[str]:
     """Return degrees of freedom as texts: with one decimal, none if all are whole or large."""
     whole = (np.abs(df - np.round(df)) < 0.05).all() or (df >= 1_000).all()
     return [f"{value:.{0 if whole else 1}f}" for value in df]
 
 
-def _notes(fit):
+def _notes(fit: LinearMixedModelResults) -> list[str]:
     """Return the sentences below the tables."""
     model, notes = fit.model, []
     if not fit.converged:
@@ -139,7 +147,7 @@ def _notes(fit):
     return notes
 
 
-def _singular_note(name, columns, zero, corr, full):
+def _singular_note(name: str, columns: pd.Index, zero: np.ndarray, corr: np.ndarray, full: bool) -> str:
     """Return the sentence on a term with a singular covariance, `zero` (c,) whether a column has no variance."""
     if zero.all():
         return f"The fit is singular: the estimated variance of {name} is zero. The model without it fits as well."
@@ -156,6 +164,6 @@ def _singular_note(name, columns, zero, corr, full):
     return f"The fit is singular: {what}. The fixed effects stand; for a simpler model {remedy}"
 
 
-def _is_zero(fit, k, sd):
+def _is_zero(fit: LinearMixedModelResults, k: int, sd: np.ndarray) -> np.ndarray:
     """Return which standard deviations (c,) of term k are zero for all purposes (lme4's isSingular)."""
     return sd * fit.model.cross.column_scale(k) < SINGULAR * fit.sigma

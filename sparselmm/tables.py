@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,10 @@ from .errors import DataError
 from .inference.variance import standard_errors
 from .labels import variance_labels
 
+if TYPE_CHECKING:
+    from .model import LinearMixedModel
+    from .results import LinearMixedModelResults
+
 KINDS = ("fixed", "ran_pars", "ran_vals", "ran_coefs")
 ALIASES = {"all": ("fixed", "ran_pars"), "random": ("ran_pars",)}
 LABELS = ("effect", "group", "level", "term")
@@ -21,7 +26,7 @@ BOUNDARY = "at the boundary: no standard error"
 NOT_POSITIVE = "observed information not positive definite: no standard error"
 
 
-def fixed_effects(fit, level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+def fixed_effects(fit: LinearMixedModelResults, level: float = 0.95, ddf: str = "satterthwaite") -> pd.DataFrame:
     """Return the fixed effects, a row each: term and the columns of `Inference.estimates`."""
     names = fit.model.exog_names
     table = fit.inference(ddf).estimates(np.eye(len(names)), level)
@@ -29,7 +34,7 @@ def fixed_effects(fit, level=0.95, ddf="satterthwaite") -> pd.DataFrame:
     return table
 
 
-def variance_parameters(fit, kinds=("sd", "cor")) -> pd.DataFrame:
+def variance_parameters(fit: LinearMixedModelResults, kinds: tuple[str, str] = ("sd", "cor")) -> pd.DataFrame:
     """Return the variance parameters in the order of θ, the residual's last: group, term, estimate.
 
     `kinds` is ("sd", "cor") for standard deviations and correlations, ("var", "cov") for variances and covariances.
@@ -46,7 +51,7 @@ def variance_parameters(fit, kinds=("sd", "cor")) -> pd.DataFrame:
     return table.assign(estimate=values)
 
 
-def variance_params(fit) -> pd.DataFrame:
+def variance_params(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return variances, covariances, standard deviations and correlations with std.error and note."""
     errors = standard_errors(fit.likelihood, fit.evaluation)
     parts = [variance_parameters(fit, kinds) for kinds in (("var", "cov"), ("sd", "cor"))]
@@ -57,7 +62,13 @@ def variance_params(fit) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def tidy(fit, effects="all", conf_int=False, conf_level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+def tidy(
+    fit: LinearMixedModelResults,
+    effects: str | Sequence[str] = "all",
+    conf_int: bool = False,
+    conf_level: float = 0.95,
+    ddf: str = "satterthwaite",
+) -> pd.DataFrame:
     """Return estimates, a row each; see `LinearMixedModelResults.tidy`."""
     kinds = [kind for name in ([effects] if isinstance(effects, str) else effects) for kind in _kinds(name)]
     if not 0.0 < conf_level < 1.0:
@@ -75,24 +86,24 @@ def tidy(fit, effects="all", conf_int=False, conf_level=0.95, ddf="satterthwaite
     return table.drop(columns=left_out if conf_int else [*left_out, "conf.low", "conf.high"])
 
 
-def _kinds(name):
+def _kinds(name: str) -> tuple[str, ...]:
     """Return the kinds of effects that a name stands for."""
     if name not in KINDS and name not in ALIASES:
         raise ValueError(f"effects must be one or more of {(*ALIASES, *KINDS)}, not {name!r}.")
     return ALIASES.get(name, (name,))
 
 
-def random_values(fit) -> pd.DataFrame:
+def random_values(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return random effects and their standard deviations given the data: group, level, term, estimate, std.error."""
     return _stacked(fit.random_effects, fit.random_effects_sd)
 
 
-def random_coefficients(fit) -> pd.DataFrame:
+def random_coefficients(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return fixed plus random effects of every level with standard errors, in the columns of `random_values`."""
     return _stacked(fit.coefficients, fit.coefficients_se)
 
 
-def _stacked(estimates, errors):
+def _stacked(estimates: Mapping[str, pd.DataFrame], errors: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return tables (l, c) of every term with their standard errors, a row for each number, column after column."""
     parts = []
     for name, table in estimates.items():
@@ -108,13 +119,13 @@ def _stacked(estimates, errors):
     return pd.concat(parts)
 
 
-def _with_interval(table, level):
+def _with_interval(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Return a table with normal intervals."""
     margin = NormalDist().inv_cdf(0.5 + 0.5 * level) * table["std.error"]
     return table.assign(**{"conf.low": table["estimate"] - margin, "conf.high": table["estimate"] + margin})
 
 
-def glance(fit) -> pd.DataFrame:
+def glance(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return the fit in one row; see `LinearMixedModelResults.glance`."""
     return pd.DataFrame(
         {
@@ -132,7 +143,9 @@ def glance(fit) -> pd.DataFrame:
     )
 
 
-def augment(fit, data=None, se_fit=False, influence=False) -> pd.DataFrame:
+def augment(
+    fit: LinearMixedModelResults, data: Any = None, se_fit: bool = False, influence: bool = False
+) -> pd.DataFrame:
     """Return data with .fitted, .resid, .fixed and more; see `LinearMixedModelResults.augment`."""
     columns = {".fitted": fit.fittedvalues, ".resid": fit.resid, ".fixed": fit.predict(random=False)}
     frame = _model_frame(fit.model) if data is None else _kept_rows(fit.model, data)
@@ -143,7 +156,7 @@ def augment(fit, data=None, se_fit=False, influence=False) -> pd.DataFrame:
     return frame.assign(**{name: values.to_numpy() for name, values in columns.items()})
 
 
-def _kept_rows(model, data):
+def _kept_rows(model: LinearMixedModel, data: Any) -> pd.DataFrame:
     """Return the rows of the data that the model was fitted to."""
     if not isinstance(data, pd.DataFrame):
         data = _pandas(data)
@@ -157,7 +170,7 @@ def _kept_rows(model, data):
     return data
 
 
-def _pandas(data):
+def _pandas(data: Any) -> pd.DataFrame:
     """Return any data frame, a lazy one collected, or a dict of arrays as pandas."""
     if not isinstance(data, Mapping):
         import narwhals as nw
@@ -168,7 +181,7 @@ def _pandas(data):
     return pd.DataFrame({name: np.asarray(values) for name, values in data.items()})
 
 
-def _model_frame(model):
+def _model_frame(model: LinearMixedModel) -> pd.DataFrame:
     """Return response, fixed-effects columns and grouping factors of the model."""
     columns = {model.endog_name: model.endog} | dict(zip(model.exog_names, model.exog.T, strict=True))
     for term in model.terms:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,20 @@ import scipy.sparse as sp
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 STRUCTURES = ("unstructured", "diagonal")
 
 
 class TermSizes:
     """The sizes of a random-effects term, from its `levels` and `columns`."""
+
+    name: str
+    levels: pd.Index
+    columns: tuple[str, ...]
+    structure: str
+    matrix: sp.csr_array | None
 
     @property
     def n_levels(self) -> int:
@@ -34,7 +44,7 @@ class TermSizes:
         return self.n_levels * self.n_columns
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class RandomTerm(TermSizes):
     """One random-effects term: every level of a factor has its own vector of coefficients.
 
@@ -80,44 +90,52 @@ class RandomTerm(TermSizes):
     (18, 2)
     """
 
-    groups: object
-    values: np.ndarray | None = None
-    name: str | None = None
-    columns: tuple[str, ...] | None = None
-    structure: str = "unstructured"
-    codes: np.ndarray | None = field(init=False, default=None)
-    levels: pd.Index = field(init=False, default=None)
-    is_intercept: bool = field(init=False, default=False)
-    matrix: sp.csr_array | None = field(init=False, default=None)
-    index: pd.Index | None = field(init=False, default=None)
+    values: np.ndarray
+    name: str
+    columns: tuple[str, ...]
+    structure: str
+    codes: np.ndarray
+    levels: pd.Index
+    is_intercept: bool = False
+    matrix: sp.csr_array | None = None
+    index: pd.Index | None = None
 
-    def __post_init__(self):
-        if self.name is None:
-            name = getattr(self.groups, "name", None)
-            self._set(name="group" if name is None else str(name))
-        if self.structure not in STRUCTURES:
-            raise DataError(f"Term {self.name!r}: structure must be one of {STRUCTURES}, not {self.structure!r}.")
-        self._set(index=self.groups.index if isinstance(self.groups, pd.Series) else None)
-        codes, levels = factorize(self.groups, self.name)
-        values, columns = self.values, self.columns
+    def __init__(
+        self,
+        groups: Any,
+        values: ArrayLike | None = None,
+        name: str | None = None,
+        columns: Sequence[str] | None = None,
+        structure: str = "unstructured",
+    ) -> None:
+        if name is None:
+            own = getattr(groups, "name", None)
+            name = "group" if own is None else str(own)
+        if structure not in STRUCTURES:
+            raise DataError(f"Term {name!r}: structure must be one of {STRUCTURES}, not {structure!r}.")
+        index = groups.index if isinstance(groups, pd.Series) else None
+        codes, levels = factorize(groups, name)
         if values is None:
             values, columns = _ones(codes.size), columns or ("Intercept",)
         values = np.asarray(values, dtype=np.float64)
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2 or values.shape[0] != codes.size or values.shape[1] == 0:
-            raise DataError(f"Term {self.name!r}: values have shape {values.shape}, expected ({codes.size}, c).")
+            raise DataError(f"Term {name!r}: values have shape {values.shape}, expected ({codes.size}, c).")
         is_intercept = values.shape[1] == 1 and bool((values == 1.0).all())
         values = _ones(codes.size) if is_intercept else np.array(values, order="C")
         if not is_intercept and not np.isfinite(values).all():
-            raise DataError(f"Term {self.name!r}: its columns hold missing or infinite values. Drop those rows first.")
+            raise DataError(f"Term {name!r}: its columns hold missing or infinite values. Drop those rows first.")
         columns = tuple(columns) if columns else tuple(f"x{i + 1}" for i in range(values.shape[1]))
         if len(columns) != values.shape[1]:
-            raise DataError(f"Term {self.name!r}: {len(columns)} column names for {values.shape[1]} columns.")
-        self._set(codes=codes, levels=levels, values=values, is_intercept=is_intercept, columns=columns, groups=None)
+            raise DataError(f"Term {name!r}: {len(columns)} column names for {values.shape[1]} columns.")
+        self._set(values=values, name=name, columns=columns, structure=structure, codes=codes, levels=levels)
+        self._set(is_intercept=is_intercept, index=index)
 
     @classmethod
-    def from_matrix(cls, matrix, name="Z", levels=None):
+    def from_matrix(
+        cls, matrix: ArrayLike | sp.sparray, name: str = "Z", levels: Sequence[Any] | None = None
+    ) -> RandomTerm:
         """Return a term of independent coefficients with common variance from a user-supplied block of Z.
 
         Parameters
@@ -139,15 +157,15 @@ class RandomTerm(TermSizes):
             columns = block.shape[1]
             raise DataError(f"Term {name!r}: {len(levels)} level labels for {columns} columns of Z. Give one for each.")
         self = object.__new__(cls)
-        self._set(groups=None, values=None, name=name, columns=("Intercept",), structure="unstructured")
+        self._set(values=None, name=name, columns=("Intercept",), structure="unstructured")
         self._set(codes=None, levels=levels, matrix=block)
         return self
 
-    def _set(self, **attributes):
+    def _set(self, **attributes: Any) -> None:
         for key, value in attributes.items():
             object.__setattr__(self, key, value)
 
-    def renamed(self, name) -> RandomTerm:
+    def renamed(self, name: str) -> RandomTerm:
         """Return the same term under another name."""
         other = copy(self)
         other._set(name=name)
@@ -156,14 +174,14 @@ class RandomTerm(TermSizes):
     @property
     def nobs(self) -> int:
         """Number of rows n."""
-        return self.matrix.shape[0] if self.codes is None else self.codes.size
+        return self.codes.size if self.matrix is None else self.matrix.shape[0]
 
     @property
     def Z(self) -> sp.csr_array:
         """The term's block of Z, shape (n, l*c): level after level, within a level column after column."""
         return self.rows(slice(None))
 
-    def rows(self, part) -> sp.csr_array:
+    def rows(self, part: slice) -> sp.csr_array:
         """Return the rows of the block of Z in a slice."""
         if self.matrix is not None:
             return self.matrix if part == slice(None) else self.matrix[part]
@@ -174,7 +192,7 @@ class RandomTerm(TermSizes):
         return sp.csr_array((values.ravel(), indices, indptr), shape=(n, self.n_effects))
 
 
-def factorize(groups, name="group"):
+def factorize(groups: Any, name: str = "group") -> tuple[np.ndarray, pd.Index]:
     """Return codes (n,) int32 and the Index of occurring levels, sorted (a Categorical keeps its order)."""
     if isinstance(groups, (pd.Series, pd.Index)):
         groups = groups.array
@@ -210,13 +228,13 @@ def factorize(groups, name="group"):
     return (np.cumsum(used, dtype=np.int32) - 1)[codes], levels[used]
 
 
-def _is_dense(values):
+def _is_dense(values: np.ndarray) -> bool:
     """Return whether integers are numbered so densely that a table of their range costs less than hashing them."""
     low, high = int(values.min()), int(values.max())
     return high - low < min(4 * values.size + 1024, 2**31) and high < 2**63 - 1
 
 
-def _ones(n):
+def _ones(n: int) -> np.ndarray:
     """Return one column of ones, (n, 1), that takes no memory."""
     return np.broadcast_to(np.ones(1), (n, 1))
 

@@ -13,14 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from threading import RLock, get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-_counts = {}  # threads of every BLAS when it was first seen, by the prefix of its name
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_counts: dict[str, int] = {}  # threads of every BLAS when it was first seen, by the prefix of its name
 
 
 @cache
-def _controller():
+def _controller() -> ThreadpoolController:
     """Return the controller of the BLAS libraries in this process."""
     from threadpoolctl import ThreadpoolController
 
@@ -118,17 +124,17 @@ one_blas_thread = _one_thread.block  #: a context: run the block with BLAS on on
 
 
 @contextmanager
-def all_blas_threads():
+def all_blas_threads() -> Iterator[None]:
     """Run the block with as many BLAS threads as the process had at first."""
     with _controller().limit(limits=_counts):
         yield
 
 
-def single_threaded(function):
+def single_threaded(function: Callable[P, T]) -> Callable[P, T]:
     """Return the function wrapped to run with BLAS on one thread."""
 
     @wraps(function)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with one_blas_thread():
             return function(*args, **kwargs)
 

@@ -6,14 +6,21 @@ Everything is a product of Φ = Z'V⁻¹Z = S - SΛM⁻¹Λ'S with unit vectors,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations_with_replacement, product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
-from .engines.choose import largest_term
+from .engines.exact import largest_term
+
+if TYPE_CHECKING:
+    from .likelihood import Evaluation, ProfiledLikelihood
+
+    Grams = dict[tuple[int, int], np.ndarray]  # (c_k, c_m, c_k, c_m) for terms k, m
 
 SMALL = 300  # random effects up to which all of Φ at once is faster than eliminating a term
 BLOCK = 4_000_000  # entries of a block of columns (q, b): 32 MB
@@ -21,7 +28,7 @@ PROBED = 16_000_000  # entries of a block of probes
 MOST_WORK = 2e11  # multiplications of the exact traces (some 20 s), above which probes estimate them
 
 
-def inverse_root(at) -> np.ndarray:
+def inverse_root(at: Evaluation) -> np.ndarray:
     """Return R⁻¹, (p, p): R⁻¹R⁻ᵀ = (X'V⁻¹X)⁻¹ in the pilot basis."""
     return lapack.dtrtri(at.R, lower=0)[0] if at.R.size else at.R
 
@@ -37,7 +44,7 @@ class Reduced:
         R⁻¹, so that half half' = (X'V⁻¹X)⁻¹.
     """
 
-    def __init__(self, likelihood, at):
+    def __init__(self, likelihood: ProfiledLikelihood, at: Evaluation) -> None:
         likelihood.factorize(at.theta)
         self.engine, self.cross, self.map = likelihood.engine, likelihood.cross, likelihood.map
         self.factors = self.map.unpack(at.theta)
@@ -49,13 +56,13 @@ class Reduced:
         """Z'V⁻¹XR⁻¹, (q, p)."""
         return (self.cross.ZX - self.engine.gram_dot(self.map.dot(self.factors, self._U))) @ self.half
 
-    def marginal_dot(self, V, rough=False) -> np.ndarray:
+    def marginal_dot(self, V: np.ndarray, rough: bool = False) -> np.ndarray:
         """Return ΦV, (q, r); `rough` as in `Engine.solve`."""
         SV = self.engine.gram_dot(V)
         solved = self.engine.solve(self.map.tdot(self.factors, SV), rough=rough)
         return SV - self.engine.gram_dot(self.map.dot(self.factors, solved))
 
-    def by_level(self, k, V) -> np.ndarray:
+    def by_level(self, k: int, V: np.ndarray) -> np.ndarray:
         """Return the rows of term k of V (q, r), a view (l_k, c_k, r) if V is C-contiguous."""
         shape = self.map.shapes[k]
         return V[self.map.effect_slices[k]].reshape(shape.n_levels, shape.n_columns, V.shape[1])
@@ -82,7 +89,7 @@ class Reduced:
             matrices.append(D + D.transpose(0, 2, 1))
         return matrices
 
-    def contract(self, matrices, grams) -> np.ndarray:
+    def contract(self, matrices: Sequence[np.ndarray], grams: Grams) -> np.ndarray:
         """Return tr(V⁻¹G_rV⁻¹G_s), (m, m), for symmetric E_r per term (m_k, c_k, c_k) from `pair_grams`."""
         traces = np.empty((self.map.n_theta, self.map.n_theta))
         for (k, m), gram in grams.items():
@@ -91,7 +98,7 @@ class Reduced:
             traces[self.map.theta_slices[m], self.map.theta_slices[k]] = part.T
         return traces
 
-    def fixed_gram(self, matrices, right=None) -> np.ndarray:
+    def fixed_gram(self, matrices: Sequence[np.ndarray], right: np.ndarray | None = None) -> np.ndarray:
         """Return R⁻ᵀX'V⁻¹ZE_r right, (m, p, p), for symmetric E_r per term (m_k, c_k, c_k) and right (q, p) or FR."""
         parts = []
         for k, E in enumerate(matrices):
@@ -100,7 +107,7 @@ class Reduced:
             parts.append(np.einsum("rab,axby->rxy", E, gram, optimize=True))
         return np.concatenate(parts)
 
-    def fixed_pairs(self, matrices) -> np.ndarray:
+    def fixed_pairs(self, matrices: Sequence[np.ndarray]) -> np.ndarray:
         """Return R⁻ᵀX'V⁻¹G_rV⁻¹G_sV⁻¹XR⁻¹, (m, m, p, p), for E_r per term (m_k, c_k, c_k)."""
         products = []
         for k, E in enumerate(matrices):
@@ -110,12 +117,14 @@ class Reduced:
                 products.append(self.fixed_gram(matrices, self.marginal_dot(EF)))
         return np.stack(products, axis=1)
 
-    def single_traces(self, matrices) -> np.ndarray:
+    def single_traces(self, matrices: Sequence[np.ndarray]) -> np.ndarray:
         """Return tr(V⁻¹G_r), (m,), for E_r per term (m_k, c_k, c_k)."""
         sums = self.engine.marginal_block_sums()
         return np.concatenate([np.einsum("rab,ab->r", E, block) for E, block in zip(matrices, sums, strict=True)])
 
-    def criterion_traces(self, matrices, restricted, grams=None) -> np.ndarray:
+    def criterion_traces(
+        self, matrices: Sequence[np.ndarray], restricted: bool, grams: Grams | None = None
+    ) -> np.ndarray:
         """Return tr(QG_rQG_s), (m, m), with Q = P if restricted, else V⁻¹, for E_r per term (m_k, c_k, c_k).
 
         `grams` are `pair_grams` or estimates of them; by default the former are computed.
@@ -126,7 +135,7 @@ class Reduced:
             traces += np.einsum("rxy,sxy->rs", P, P) - 2.0 * np.einsum("rsxx->rs", self.fixed_pairs(matrices))
         return traces
 
-    def pair_grams(self) -> dict:
+    def pair_grams(self) -> Grams:
         """Return Σ_jj' Φ[ja, j'b] Φ[je, j'f], (c_k, c_m, c_k, c_m), for terms k, m: keys (k, m), each pair once."""
         shapes = self.map.shapes
         eliminated = self.eliminated
@@ -143,7 +152,7 @@ class Reduced:
                     grams[k, m] = grams.get((k, m), 0.0) + _gram(self.by_level(k, block), d)
         return grams
 
-    def probed_grams(self, rng, probes, rough=False) -> list[dict]:
+    def probed_grams(self, rng: np.random.Generator, probes: int, rough: bool = False) -> list[Grams]:
         """Return one unbiased estimate of `pair_grams` per probe (Hutchinson 1990); `rough` as in `Engine.solve`."""
         columns = sum(shape.n_columns for shape in self.map.shapes)
         at_once = max(1, PROBED // (self.map.n_effects * columns))
@@ -155,7 +164,7 @@ class Reduced:
             estimates += [self._probed_gram(np.ascontiguousarray(part)) for part in parts]
         return estimates
 
-    def _probe(self, rng, columns):
+    def _probe(self, rng: np.random.Generator, columns: int) -> np.ndarray:
         """Return the columns of I of every term, summed over its levels with random signs, (q, Σ c_k)."""
         signs, end = np.zeros((self.map.n_effects, columns)), 0
         for shape, part in zip(self.map.shapes, self.map.effect_slices, strict=True):
@@ -163,7 +172,7 @@ class Reduced:
             signs[part, start:end] = np.kron(z[:, None], np.eye(shape.n_columns))
         return signs
 
-    def _probed_gram(self, V):
+    def _probed_gram(self, V: np.ndarray) -> Grams:
         """Return the estimate of `pair_grams` from ΦV (q, Σ c_k) of one probe V."""
         ends = np.cumsum([shape.n_columns for shape in self.map.shapes])
         one_way = {}
@@ -175,7 +184,7 @@ class Reduced:
         }
 
     @property
-    def eliminated(self):
+    def eliminated(self) -> int | None:
         """The term with most effects among those whose part of S is block diagonal; None if none is, or Φ is small."""
         return None if self.map.n_effects <= SMALL else largest_term(self.cross)
 
@@ -188,13 +197,13 @@ class Reduced:
         filled = sum(block.nnz for block in self.cross.cross.values())
         return 6.0 * columns * (columns**2 + 2.0 * filled)
 
-    def _blocks(self, part, step):
+    def _blocks(self, part: slice, step: int) -> list[np.ndarray]:
         """Return the positions of a term's columns, in blocks of whole levels."""
         levels = max(1, BLOCK // (self.map.n_effects * step))
         positions = np.arange(part.start, part.stop)
         return [positions[i : i + levels * step] for i in range(0, positions.size, levels * step)]
 
-    def _eliminated_gram(self, k, rest):
+    def _eliminated_gram(self, k: int, rest: Sequence[int]) -> np.ndarray:
         """Return the gram of Φ_kk = D - HC⁻¹H', D block diagonal: solves with the columns of the other terms only."""
         S, factor = self.cross.diagonal[k], self.factors[k]
         l, c, _ = S.shape
@@ -229,7 +238,7 @@ class Reduced:
         cross = np.einsum("jab,jef->abef", D, diagonal, optimize=True)
         return gram - cross - cross.transpose(2, 3, 0, 1) + quadratic
 
-    def _coupling(self, k, rest, left):
+    def _coupling(self, k: int, rest: Sequence[int], left: np.ndarray) -> sp.csr_array:
         """Return left Z_k'WZ_rest Λ_rest, sparse, with block diagonal left (l, c, c)."""
         pieces = []
         for m in rest:
@@ -240,14 +249,14 @@ class Reduced:
         outer = sp.bsr_array((left, np.arange(l), np.arange(l + 1)), shape=(l * c, l * c))
         return sp.csr_array(outer @ sp.hstack(pieces, format="csr"))
 
-    def _core_solve(self, positions, V):
+    def _core_solve(self, positions: np.ndarray, V: np.ndarray) -> np.ndarray:
         """Return C⁻¹V for the other terms' part of M⁻¹, at these positions."""
         full = np.zeros((self.map.n_effects, V.shape[1]))
         full[positions] = V
         return self.engine.solve(full)[positions]
 
 
-def _gram(block, d):
+def _gram(block: np.ndarray, d: int) -> np.ndarray:
     """Return Σ block[j, a, j'b] block[j, e, j'f] for a block (l, c, l'd) of Φ, (c, d, c, d)."""
     l, c, width = block.shape
     rows = block.reshape(l, c, width // d, d).transpose(1, 3, 0, 2).reshape(c * d, -1)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from .crossproducts import CrossProducts
+    from .model import LinearMixedModel
+    from .terms import RandomTerm
 
-def variant(model, *, columns=None, terms=None):
+
+def variant(
+    model: LinearMixedModel,
+    *,
+    columns: Sequence[int] | np.ndarray | None = None,
+    terms: Sequence[RandomTerm] | None = None,
+) -> LinearMixedModel:
     """Return the model with some of its columns of X, or with other random-effects terms.
 
     Parameters
@@ -31,7 +43,9 @@ def variant(model, *, columns=None, terms=None):
     return other
 
 
-def part(model, cross, terms, names):
+def part(
+    model: LinearMixedModel, cross: CrossProducts, terms: Sequence[RandomTerm], names: Sequence[str]
+) -> LinearMixedModel:
     """Return a model whose rows are not kept with the cross-products, terms and columns of X of a part of it."""
     other = copy(model)
     other.cross, other.terms, other.exog_names = cross, tuple(terms), list(names)

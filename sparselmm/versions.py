@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from .engines import cholmod
 
@@ -22,7 +23,7 @@ def cholmod_blas_message() -> str:
     """Return what BLAS CHOLMOD uses, with the remedy if it is the slow reference BLAS."""
     from threadpoolctl import threadpool_info
 
-    def is_system(pool):
+    def is_system(pool: dict[str, Any]) -> bool:
         return pool["user_api"] == "blas" and "site-packages" not in (pool.get("filepath") or "site-packages")
 
     if cholmod.is_missing():

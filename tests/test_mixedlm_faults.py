@@ -146,6 +146,17 @@ def test_missing_rows_are_dropped_with_their_groups():
         MixedLM.from_formula("y ~ x", data.assign(y=y), groups="g")
 
 
+def test_matrices_that_are_no_covariance_are_refused():
+    model = MixedLM.from_formula("y ~ x", grouped_frame(7), groups="g", re_formula="x")
+    indefinite = np.array([[1.0, 2.0], [2.0, 1.0]])
+    with pytest.raises(ValueError, match="not positive semidefinite"):
+        model.get_fe_params(indefinite, [])
+    with pytest.raises(ValueError, match="not positive semidefinite"):
+        model.get_scale(np.zeros(2), indefinite, [])
+    with pytest.raises(ValueError, match="not positive semidefinite"):
+        model.get_distribution([0.0, 0.0, 1.0, 2.0, 1.0], 1.0, None).rvs(rng=1)
+
+
 def test_score_does_not_change_its_argument():
     model = MixedLM.from_formula("y ~ x", grouped_frame(7), groups="g")
     params = MixedLMParams.from_components(np.ones(2), np.eye(1))

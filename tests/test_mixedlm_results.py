@@ -218,6 +218,7 @@ def test_files_without_data(tmp_path, fit):
     back = MixedLMResults.load(tmp_path / "fit.npz")
     assert str(back.summary()) == str(fit.summary())
     assert back.t_test("x = 0").pvalue == fit.t_test("x = 0").pvalue
+    assert back.df_resid_inference == fit.df_resid_inference == fit.df_resid
     np.testing.assert_allclose(back.predict(np.ones((2, 3)), transform=False), fit.fe_params.sum())
     with pytest.raises(AttributeError, match="data of the fit"):
         back.random_effects  # noqa: B018

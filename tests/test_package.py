@@ -9,10 +9,10 @@ import sparselmm
 
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
-    {"errors", "threads", "caller", "boundary", "labels", "habits", "criteria", "progress", "record", "files", "export"},
+    {"errors", "threads", "caller", "labels", "habits", "criteria", "progress", "record", "files", "export"},
     {"fitted", "printout"},
     {"covariance", "terms"},
-    {"levelsums", "rank", "storage"},
+    {"boundary", "levelsums", "rank", "storage"},
     {"merging"},
     {"crossproducts"},
     {"engines"},

@@ -105,7 +105,7 @@ def test_refit_refuses(fit, sleepstudy):
     y = sleepstudy["Reaction"]
     with pytest.raises(DataError, match="constant or an exact linear function"):
         fit.refit(np.full(180, 3.0))
-    with pytest.raises(DataError, match="constant or an exact linear function"):
+    with pytest.raises(DataError, match="'Days' are constant or an exact linear function"):
         fit.refit(1e6 + 2.0 * sleepstudy["Days"])
     with pytest.raises(DataError, match="missing or infinite"):
         fit.refit(y.where(y.index != 4))

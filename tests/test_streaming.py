@@ -109,6 +109,29 @@ def test_every_source_gives_the_fit_in_memory(kind, gaps, tmp_path):
     assert_same_fit(lmer(formula, sources(gaps, tmp_path)[kind]), lmer(formula, gaps))
 
 
+class Own:
+    """A source of a user's own: what `Source` asks for and nothing else, chunks as a plain iterator."""
+
+    rows = None
+
+    def __init__(self, frame, once):
+        self.columns, self.once = list(frame), once
+        self.parts = [frame.iloc[start : start + 170] for start in range(0, len(frame), 170)]
+
+    def chunks(self, columns, size):
+        parts, self.parts = self.parts, [] if self.once else self.parts
+        return iter([part[list(columns)] for part in parts])
+
+    def distinct(self, columns, among):
+        return pd.concat(self.parts).dropna(subset=list(among))[list(columns)].drop_duplicates()
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_source_of_ones_own(once, gaps):
+    formula = "y ~ x * f + b + (1 | g) + (1 | h)"
+    assert_same_fit(lmer(formula, Own(gaps, once)), lmer(formula, gaps))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_categories_that_the_first_rows_do_not_have(kind, gaps, tmp_path, monkeypatch):
     monkeypatch.setattr("sparselmm.streaming.pilot.PILOT_ROWS", 1 if kind == "path" else 40)

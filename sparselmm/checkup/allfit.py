@@ -117,16 +117,16 @@ def allfit(
             raise ValueError(f"optimizers holds {name!r}; it can hold {', '.join(NAMES)}.")
     begin = starts(fit, random_starts, rng)
     searches = _searches(fit, optimizers, begin, max_evaluations, seconds)
-    found = [outcome for outcome in searches if outcome.theta is not None]
+    found = [(outcome, outcome.theta) for outcome in searches if outcome.theta is not None]
     likelihood = fit.likelihood  # one judge of all: other engines round otherwise, and other probes differ
-    points = [likelihood.evaluate(theta) for theta in (fit.theta, *(outcome.theta for outcome in found))]
+    points = [likelihood.evaluate(theta) for theta in (fit.theta, *(theta for _, theta in found))]
     best = min(points, key=lambda at: at.deviance)
     rows = [
         (
             *(outcome.optimizer, outcome.start, outcome.engine, at.deviance - best.deviance, outcome.evaluations),
             *(outcome.seconds, _fixed_difference(fit, at, best), _sd_difference(fit, at, best), outcome.note),
         )
-        for outcome, at in zip(found, points[1:], strict=True)
+        for (outcome, _), at in zip(found, points[1:], strict=True)
     ]
     tolerance = max(SAME, likelihood.engine.slack)
     return AllFit(pd.DataFrame(rows, columns=COLUMNS), points[0].deviance - best.deviance, best.theta.copy(), tolerance)

@@ -48,9 +48,9 @@ def parts_of(model: LinearMixedModel, k: int) -> list[Part]:
 
     columns = model.design.spec.random[k][0]
     if columns.spec is None:
-        names = numeric_candidates(columns.text) or ()
         return [
-            Part("1" if name is None else quoted(name), int(name is not None), (i,)) for i, name in enumerate(names)
+            Part("1" if name is None else quoted(name), int(name is not None), (i,))
+            for i, name in enumerate(numeric_candidates(columns.text) or ())
         ]
     parts, start = [], 0
     for term, _, names in columns.spec.structure:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
@@ -11,11 +14,16 @@ from .hypotheses import TYPES, contrasts, deletions
 from .likelihood_ratio import chi_squared, row, table_of
 from .table import TestTable
 
+if TYPE_CHECKING:
+    from ..inference.ddf import Inference
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+
 ROMAN = {1: "I", 2: "II", 3: "III"}
 TESTS = ("F", "LRT")
 
 
-def anova(fit, type=3, ddf="satterthwaite") -> TestTable:
+def anova(fit: LinearMixedModelResults, type: int | str = 3, ddf: str = "satterthwaite") -> TestTable:
     """Return the table of F tests; see `LinearMixedModelResults.anova`."""
     hypotheses = contrasts(fit.model, type)
     inference = fit.inference(ddf)
@@ -24,7 +32,7 @@ def anova(fit, type=3, ddf="satterthwaite") -> TestTable:
     return TestTable(title, _f_tests(fit, inference, hypotheses), (*inference.notes, *_left_out(fit, hypotheses)))
 
 
-def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
+def drop1(fit: LinearMixedModelResults, ddf: str = "satterthwaite", test: str = "F") -> TestTable:
     """Return the tests of single deletions; see `LinearMixedModelResults.drop1`."""
     if test not in TESTS:
         raise ValueError(f"test={test!r} is not one of {', '.join(map(repr, TESTS))}.")
@@ -42,7 +50,7 @@ def drop1(fit, ddf="satterthwaite", test="F") -> TestTable:
     return TestTable("Deletion of single terms, likelihood ratio tests", table_of(rows)[0], tuple(notes))
 
 
-def _f_tests(fit, inference, hypotheses):
+def _f_tests(fit: LinearMixedModelResults, inference: Inference, hypotheses: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Return a row for every hypothesis: sums of squares, degrees of freedom, F and its p-value."""
     tests = [inference.test(L) for L in hypotheses.values()]
     frame = pd.DataFrame(tests, columns=["statistic", "df_num", "df_denom", "p.value"])
@@ -52,7 +60,7 @@ def _f_tests(fit, inference, hypotheses):
     return frame.assign(**columns)[["sum_sq", "mean_sq", "df_num", "df_denom", "statistic", "p.value"]]
 
 
-def constrained(model, L):
+def constrained(model: LinearMixedModel, L: np.ndarray) -> LinearMixedModel:
     """Return the model without the columns of X that Lβ = 0 takes away."""
     _, _, Vt = np.linalg.svd(L @ model.cross.basis)
     if not model.keeps_rows:
@@ -63,13 +71,13 @@ def constrained(model, L):
     )
 
 
-def _degrees(ddf):
+def _degrees(ddf: str) -> str:
     """Return how the title speaks of the degrees of freedom."""
     names = {"satterthwaite": "Satterthwaite's", "kenward-roger": "Kenward and Roger's", "residual": "residual"}
     return f"{names[ddf]} degrees of freedom" if ddf in names else "chi-squared over its degrees of freedom"
 
 
-def _left_out(fit, hypotheses):
+def _left_out(fit: LinearMixedModelResults, hypotheses: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return a note on terms that other terms make up."""
     names = [t.name for t in fit.model.fixed_terms if t.factors and t.name not in hypotheses]
     return (f"Not estimable apart from the other terms: {', '.join(names)}.",) if names else ()

@@ -7,16 +7,25 @@ is positive. One variance is so half the time; for several, the information of t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.linalg import lapack
 
+from ..covariance import triangle
 from .mixtures import cone_weights, mixture_tail
 from .nesting import covariances_of
+
+if TYPE_CHECKING:
+    from ..covariance import RelativeFactor
+    from ..likelihood import Evaluation, ProfiledLikelihood
+    from ..results import LinearMixedModelResults
+    from .nesting import Nesting
 
 MOST_DENSE = 1_500  # random effects up to which the expected information is computed
 
 
-def boundary_tail(statistic, df, nested, large) -> float:
+def boundary_tail(statistic: float, df: int, nested: Nesting, large: LinearMixedModelResults) -> float:
     """Return the p-value of a likelihood ratio in the mixture of chi-squared distributions.
 
     Where an unstructured covariance gets two or more further columns, the cone of positive semidefinite matrices is
@@ -43,7 +52,7 @@ def boundary_tail(statistic, df, nested, large) -> float:
     return mixture_tail(statistic, weights, df - r)
 
 
-def theta_of(map_, gamma) -> np.ndarray:
+def theta_of(map_: RelativeFactor, gamma: np.ndarray) -> np.ndarray:
     """Return θ, (m,), of the relative covariances γ, singular ones included."""
     factors = []
     for G, shape in zip(covariances_of(map_, gamma), map_.shapes, strict=True):
@@ -51,11 +60,11 @@ def theta_of(map_, gamma) -> np.ndarray:
             factors.append(np.diag(np.sqrt(np.maximum(np.diag(G), 0.0))))
             continue
         values, vectors = np.linalg.eigh(G)
-        factors.append(np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T)
+        factors.append(triangle((vectors * np.sqrt(np.maximum(values, 0.0))).T).T)
     return map_.canonical(map_.pack(factors))
 
 
-def information(likelihood, theta) -> np.ndarray:
+def information(likelihood: ProfiledLikelihood, theta: np.ndarray) -> np.ndarray:
     """Return the expected information of γ at θ, σ² profiled out, (m, m): tr(QV_pQV_q)/2 - tr(QV_p)tr(QV_q)/2N.
 
     Q is P under REML and V⁻¹ under ML. With many random effects the average information takes its place.
@@ -83,7 +92,7 @@ def information(likelihood, theta) -> np.ndarray:
     return 0.5 * (pairs - np.outer(traces, traces) / likelihood.n_effective)
 
 
-def _directions(map_):
+def _directions(map_: RelativeFactor) -> list[tuple[int, np.ndarray]]:
     """Return (k, D) for every entry of γ: its term and the symmetric matrix of its derivative, (c_k, c_k)."""
     directions = []
     for k, shape in enumerate(map_.shapes):
@@ -94,7 +103,7 @@ def _directions(map_):
     return directions
 
 
-def _project(likelihood, at, V, fixed=True):
+def _project(likelihood: ProfiledLikelihood, at: Evaluation, V: np.ndarray, fixed: bool = True) -> np.ndarray:
     """Return Z'PZ V, (q, r), or Z'V⁻¹Z V if the fixed effects are not taken out."""
     engine, factors = likelihood.engine, likelihood.map.unpack(at.theta)
     likelihood.factorize(at.theta)

@@ -10,15 +10,23 @@ projection, and n - p independent standard normal w_s,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..covariance import triangle
 from ..errors import DataError
 from ..printout import Printed, Printout
 from .likelihood_ratio import chi_squared
 from .ranova import replaced, term_label, without_columns
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 GRID = 200  # values of λ, evenly spaced in log λ
 LOWEST, HIGHEST = 1e-4, 1e4  # the first and last λ, times the largest and the smallest eigenvalue
@@ -62,7 +70,7 @@ class ExactTest(Printed):
         """Monte-Carlo standard error of the p-value."""
         return float(np.sqrt(self.pvalue * (1.0 - self.pvalue) / self.sample.size))
 
-    def quantile(self, probability):
+    def quantile(self, probability: float | Sequence[float] | np.ndarray) -> float | np.ndarray:
         """Return quantiles of the null distribution."""
         return np.quantile(self.sample, probability)
 
@@ -74,22 +82,28 @@ class ExactTest(Printed):
         return Printout(f"{first} ({self.sample.size:,} simulations)", [], self.notes)
 
 
-def exact_test(fit, term=None, column=None, n_simulations=10_000, rng=None) -> ExactTest:
+def exact_test(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    column: str | None = None,
+    n_simulations: int = 10_000,
+    rng: int | np.random.Generator | None = None,
+) -> ExactTest:
     """Return the simulated test of one variance; see `LinearMixedModelResults.exact_test`."""
     k, j = _tested(fit.model, term, column)
-    term, name = fit.model.terms[k], term_label(fit.model, k)
-    several = term.n_columns > 1
-    reduced = replaced(fit, k, without_columns(term, [j]) if several else None)
+    one, name = fit.model.terms[k], term_label(fit.model, k)
+    several = one.n_columns > 1
+    reduced = replaced(fit, k, without_columns(one, [j]) if several else None)
     statistic = chi_squared(reduced, fit, 1)["chisq"]
     mu, xi = spectrum(fit.model.cross, k, j)
     n, p = fit.nobs, fit.model.cross.n_fixed
     sample = simulate(mu, mu if fit.reml else xi, n - p, n - p if fit.reml else n, n_simulations, rng)
     others = fit.theta.size > 1
-    tested = f"{term.columns[j]} in {name}" if several else name
+    tested = f"{one.columns[j]} in {name}" if several else name
     return ExactTest("RLRT" if fit.reml else "LRT", tested, statistic, sample, (GREVEN,) if others else ())
 
 
-def _tested(model, term, column):
+def _tested(model: LinearMixedModel, term: str | None, column: str | None) -> tuple[int, int]:
     """Return the positions of the term and of its column with the variance that is tested."""
     names = [one.name for one in model.terms]
     if term is None and len(names) > 1:
@@ -110,7 +124,7 @@ def _tested(model, term, column):
     return k, 0 if column is None else one.columns.index(column)
 
 
-def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
+def spectrum(cross: CrossProducts, k: int, j: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the positive eigenvalues of Z'P₀Z and of Z'Z, for the columns Z of column j of term k.
 
     Z'Z is diagonal for a grouping factor, and P₀ takes away rank p. Within levels of the same Z'Z only as many
@@ -126,14 +140,14 @@ def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
         mu, xi = np.linalg.eigvalsh(gram - B @ B.T), np.linalg.eigvalsh(gram)
         return _positive(mu, xi[-1]), _positive(xi, xi[-1])
     sizes = block[:, j, j]
-    diagonal, rows, unseen = [], [], []
+    unseen, seen_sizes, seen_rows = [], [], []
     for size in np.unique(sizes):
         mine = B[sizes == size]
-        seen = np.linalg.qr(mine, mode="r") if len(mine) > mine.shape[1] else mine
-        diagonal.append(np.full(len(seen), size))
+        seen = triangle(mine) if len(mine) > mine.shape[1] else mine
+        seen_sizes.append(np.full(len(seen), size))
         unseen.append(np.full(len(mine) - len(seen), size))
-        rows.append(seen)
-    diagonal, rows = np.concatenate(diagonal), np.vstack(rows)
+        seen_rows.append(seen)
+    diagonal, rows = np.concatenate(seen_sizes), np.vstack(seen_rows)
     if diagonal.size > MOST:
         raise DataError(
             f"The exact test needs the {diagonal.size:,} eigenvalues of a dense matrix, more than {MOST:,}. "
@@ -143,12 +157,19 @@ def spectrum(cross, k, j=0) -> tuple[np.ndarray, np.ndarray]:
     return _positive(np.concatenate([mu, *unseen]), sizes.max()), _positive(sizes, sizes.max())
 
 
-def _positive(values, largest):
+def _positive(values: np.ndarray, largest: float) -> np.ndarray:
     """Return the eigenvalues that are not zero, next to the largest of Z'Z."""
     return values[values > ZERO * largest]
 
 
-def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
+def simulate(
+    mu: np.ndarray,
+    xi: np.ndarray,
+    df: int,
+    weight: float,
+    n_simulations: int,
+    rng: int | np.random.Generator | None = None,
+) -> np.ndarray:
     """Return draws of sup_λ weight log(1 + N/D) - Σ log(1 + λξ_s), (n_simulations,).
 
     Parameters
@@ -177,7 +198,7 @@ def simulate(mu, xi, df, weight, n_simulations, rng=None) -> np.ndarray:
     return sample
 
 
-def _highest(curves):
+def _highest(curves: np.ndarray) -> np.ndarray:
     """Return the maximum of each row and zero, by a parabola through the highest point and its neighbours."""
     at = np.clip(curves.argmax(axis=1), 1, curves.shape[1] - 2)
     rows = np.arange(len(curves))

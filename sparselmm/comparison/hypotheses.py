@@ -5,13 +5,22 @@ Coordinates are those of the pilot basis (`CrossProducts`), where the units of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from ..fixed_terms import FixedTerm
 from ..formula import column_name, spelled
+
+if TYPE_CHECKING:
+    from ..columns import Columns
+    from ..data import Table
+    from ..frame import Design
+    from ..model import LinearMixedModel
+    from ..streaming.design import StreamedDesign
 
 TOLERANCE = 1e-7  # relative singular value below which a direction counts as zero
 TYPES = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
@@ -33,21 +42,21 @@ class TermColumns:
     """
 
     term: FixedTerm
-    categorical: frozenset
-    numeric: frozenset
+    categorical: frozenset[str]
+    numeric: frozenset[str]
     own: np.ndarray
     cells: np.ndarray
 
-    def is_contained_in(self, other) -> bool:
+    def is_contained_in(self, other: TermColumns) -> bool:
         """Return whether `other` has the same numeric factors, and the categorical ones of this term and more."""
         return self.numeric == other.numeric and self.categorical < other.categorical
 
-    def is_margin_of(self, other) -> bool:
+    def is_margin_of(self, other: TermColumns) -> bool:
         """Return whether `other` has all factors of this term and more."""
         return set(self.term.factors) < set(other.term.factors)
 
 
-def term_columns(model, centered=False, booleans=False) -> list[TermColumns]:
+def term_columns(model: LinearMixedModel, centered: bool = False, booleans: bool = False) -> list[TermColumns]:
     """Return the terms of the fixed effects with their columns.
 
     With `centered`, factors that the model codes with a column less than levels have the mean over their levels
@@ -57,11 +66,13 @@ def term_columns(model, centered=False, booleans=False) -> list[TermColumns]:
     basis = model.cross.basis
     own = solve_triangular(basis, np.eye(basis.shape[0])) if basis.size else basis
     terms = model.fixed_terms
-    coded = None
+    coded: tuple[frozenset[str], list[np.ndarray]] | None = None
     if model.design is not None and model.design.spec.fixed.spec is not None:
         two_valued = _boolean_factors(model.design) if booleans else frozenset()
-        coded = _cells(model, centered, two_valued) or (two_valued and _cells(model, centered, frozenset()))
-    if not coded:
+        coded = _cells(model, centered, two_valued)
+        if coded is None and two_valued:
+            coded = _cells(model, centered, frozenset())
+    if coded is None:
         coded = frozenset(), [own[:, term.columns] for term in terms]
     categorical, cells = coded
     return [
@@ -76,22 +87,27 @@ def term_columns(model, centered=False, booleans=False) -> list[TermColumns]:
     ]
 
 
-def _boolean_factors(design):
+def _boolean_factors(design: Design | StreamedDesign) -> frozenset[str]:
     """Return the factors of the fixed effects that are boolean columns."""
-    factors = {factor for term in design.spec.fixed.spec.formula for factor in term.factors}
-    columns = ((factor.expr, design.table.columns.get(column_name(spelled(factor)))) for factor in factors)
+    spec = design.spec.fixed.spec
+    assert spec is not None, "there are but numeric columns"
+    factors = {factor for term in spec.formula for factor in term.factors}
+    columns = ((factor.expr, design.table.columns.get(column_name(spelled(factor)) or "")) for factor in factors)
     return frozenset(name for name, column in columns if column is not None and column.dtype == bool)
 
 
-def _cells(model, centered, booleans):
+def _cells(
+    model: LinearMixedModel, centered: bool, booleans: frozenset[str]
+) -> tuple[frozenset[str], list[np.ndarray]] | None:
     """Return the categorical factors, and for every term its overparametrised columns in the pilot basis.
 
     None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
     """
+    assert model.design is not None and model.design.spec.fixed.spec is not None, "see `term_columns`"
     columns, (table, X, project) = model.design.spec.fixed, model.fixed_rows()
     coded, categorical = _coded_factors(columns, table, booleans)
     cells = []
-    for term, scoped, _ in columns.spec.structure:
+    for term, scoped, _ in model.design.spec.fixed.spec.structure:
         reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if len(scoped) == 1 else set()
         reduced = reduced | booleans if centered else set()
         product = np.ones((len(X), 1))
@@ -107,7 +123,9 @@ def _cells(model, centered, booleans):
     return categorical, cells
 
 
-def _coded_factors(columns, table, booleans):
+def _coded_factors(
+    columns: Columns, table: Table, booleans: frozenset[str]
+) -> tuple[dict[str, np.ndarray], frozenset[str]]:
     """Return the matrix of every factor, dummy variables of all levels or numeric columns, and the categorical ones."""
     import pandas as pd
     from formulaic import ModelSpec, SimpleFormula
@@ -115,10 +133,12 @@ def _coded_factors(columns, table, booleans):
 
     from ..columns import Expression, model_matrix, positions
 
-    factors = {factor.expr: factor for term in columns.spec.formula for factor in term.factors if factor.expr != "1"}
+    fitted = columns.spec
+    assert fitted is not None, "see `term_columns`"
+    factors = {factor.expr: factor for term in fitted.formula for factor in term.factors if factor.expr != "1"}
     coded, numeric = {}, []
     for name, factor in factors.items():
-        known = columns.spec.encoder_state.get(name, (None, {}))[1].get("categories")
+        known = fitted.encoder_state.get(name, (None, {}))[1].get("categories")
         levels = [False, True] if name in booleans else known
         if levels is None:
             numeric.append(factor)
@@ -136,7 +156,7 @@ def _coded_factors(columns, table, booleans):
     return coded, categorical
 
 
-def contrasts(model, type) -> dict[str, np.ndarray]:
+def contrasts(model: LinearMixedModel, type: int | str) -> dict[str, np.ndarray]:
     """Return L (r, p) in the user's columns for every term but the intercept: the hypothesis Lβ = 0 of that type.
 
     Types I and II are those of X'X: a term adjusted for the terms before it, or for all that do not contain it.
@@ -174,7 +194,7 @@ def contrasts(model, type) -> dict[str, np.ndarray]:
     return _in_user_columns(model, terms, rows, triangular)
 
 
-def deletions(model) -> dict[str, np.ndarray]:
+def deletions(model: LinearMixedModel) -> dict[str, np.ndarray]:
     """Return L (r, p) in the user's columns for every term that is no margin of another: the model without it."""
     terms = term_columns(model)
     last = [t for t in terms if t.term.factors and not any(t.is_margin_of(other) for other in terms)]
@@ -182,7 +202,12 @@ def deletions(model) -> dict[str, np.ndarray]:
     return _in_user_columns(model, last, rows)
 
 
-def _in_user_columns(model, terms, rows, triangular=None):
+def _in_user_columns(
+    model: LinearMixedModel,
+    terms: Sequence[TermColumns],
+    rows: Sequence[np.ndarray],
+    triangular: Sequence[bool] | None = None,
+) -> dict[str, np.ndarray]:
     """Return the rows in terms of the user's β; the intercept is left out, as is a term without a hypothesis.
 
     Rows are combined to the identity in the term's own columns, if they have that rank, except the triangular ones.
@@ -200,14 +225,14 @@ def _in_user_columns(model, terms, rows, triangular=None):
     return hypotheses
 
 
-def _adjusted(one, others, root):
+def _adjusted(one: TermColumns, others: Sequence[TermColumns], root: np.ndarray) -> np.ndarray:
     """Return Q'X, (r, p), with Q an orthonormal basis of the term's columns adjusted for those of the other terms."""
     before = np.linalg.qr(root @ _unit(np.hstack([np.zeros((len(root), 0)), *(t.own for t in others)])))[0]
     mine = root @ one.own
     return np.linalg.qr(mine - before @ (before.T @ mine))[0].T @ root
 
 
-def _type_three(one, terms):
+def _type_three(one: TermColumns, terms: Sequence[TermColumns]) -> np.ndarray:
     """Return the Type III hypothesis of a term, (r, p)."""
     p = one.own.shape[0]
     containing = [t for t in terms if one.is_contained_in(t)]
@@ -220,7 +245,7 @@ def _type_three(one, terms):
     return space.T
 
 
-def _null_space(columns, p):
+def _null_space(columns: Sequence[np.ndarray], p: int) -> np.ndarray:
     """Return an orthonormal basis (p, r) of the vectors orthogonal to all columns."""
     A = _unit(np.hstack([np.zeros((p, 0)), *columns]))
     if not A.size:
@@ -229,7 +254,7 @@ def _null_space(columns, p):
     return U[:, int((s > TOLERANCE * s[0]).sum()) :]
 
 
-def _unit(columns):
+def _unit(columns: np.ndarray) -> np.ndarray:
     """Return the columns divided by their norms; columns of zeros are left out."""
     norms = np.linalg.norm(columns, axis=0)
     return columns[:, norms > 0] / norms[norms > 0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,11 @@ from .linear import comparable_deviance
 from .mixtures import mixture_tail
 from .nesting import nesting, spans
 from .table import TestTable
+
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from .linear import LinearFit
 
 NOT_NESTED = "No test: {small} is no special case of {large}. Information criteria compare them."
 SAME = "No test: {small} and {large} are the same model in different parameters."
@@ -27,7 +34,7 @@ SINGULAR = "p.boundary of {large} is approximate: the fit of {small} is singular
 
 
 @single_threaded
-def compare(*fits, names=None, refit=True) -> TestTable:
+def compare(*fits: LinearMixedModelResults, names: Sequence[str] | None = None, refit: bool = True) -> TestTable:
     """Compare models of the same data by information criteria and likelihood ratio tests.
 
     Parameters
@@ -92,15 +99,17 @@ def compare(*fits, names=None, refit=True) -> TestTable:
                 f"{', '.join(by_reml)} are fits by REML, whose criteria compare only with others by REML and the same "
                 "fixed effects. Leave out refit=False, or fit with reml=False."
             )
-        fits = [fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit for fit in fits]
+        fits = tuple(
+            fit.model.fit(reml=False, start=fit.theta, engine=fit._engine) if fit.reml else fit for fit in fits
+        )
         notes.append(f"Refitted by maximum likelihood: {', '.join(by_reml)}.")
     if reml and np.ptp([fit.model.cross.basis_logdet for fit in fits]) > 1e-8:
         notes.append(CODED)
     errors = [fit.optimizer.monte_carlo for fit in fits]
     if any(error is not None and error.deviance > 0.0 for error in errors):
-        errors = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
+        texts = ", ".join(f"{0.0 if error is None else error.deviance:.2g}" for error in errors)
         notes.append(
-            f"Deviances by engine='pcg' are estimates, with standard deviations {errors}: so is their difference."
+            f"Deviances by engine='pcg' are estimates, with standard deviations {texts}: so is their difference."
         )
     order = sorted(range(len(fits)), key=lambda i: fits[i].n_parameters)
     rows = {names[order[0]]: row(fits[order[0]])}
@@ -113,14 +122,16 @@ def compare(*fits, names=None, refit=True) -> TestTable:
     return TestTable(title, frame, (*notes, *boundary))
 
 
-def row(fit, test=None) -> dict:
+def row(fit: LinearMixedModelResults | LinearFit, test: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the row of one fit and its test."""
-    criteria = {"nobs": fit.nobs, "n_parameters": fit.n_parameters, "AIC": fit.aic, "BIC": fit.bic}
+    criteria: dict[str, Any] = {"nobs": fit.nobs, "n_parameters": fit.n_parameters, "AIC": fit.aic, "BIC": fit.bic}
     criteria |= {"logLik": fit.llf, "deviance": fit.deviance}
     return criteria | {"chisq": np.nan, "df": np.nan, "p.value": np.nan, "p.boundary": np.nan} | (test or {})
 
 
-def likelihood_ratio_test(small, large, small_name, large_name) -> tuple[dict, list[str]]:
+def likelihood_ratio_test(
+    small: LinearFit | LinearMixedModelResults, large: LinearMixedModelResults, small_name: str, large_name: str
+) -> tuple[dict[str, Any], list[str]]:
     """Return chisq, df, p.value and p.boundary of two fits, both by REML or both by ML, and notes on them."""
     nested = nesting(small, large) if spans(large.model, small.model) else None
     fixed = len(large.model.exog_names) - len(small.model.exog_names)
@@ -139,13 +150,13 @@ def likelihood_ratio_test(small, large, small_name, large_name) -> tuple[dict, l
     return test, notes
 
 
-def chi_squared(small, large, df) -> dict:
+def chi_squared(small: LinearFit | LinearMixedModelResults, large: LinearMixedModelResults, df: int) -> dict[str, Any]:
     """Return the likelihood ratio of two nested fits, not below zero, with its chi-squared p-value."""
     statistic = max(0.0, comparable_deviance(small) - comparable_deviance(large))
     return {"chisq": statistic, "df": df, "p.value": mixture_tail(statistic, [1.0], df)}
 
 
-def table_of(rows) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def table_of(rows: Mapping[str, dict[str, Any]]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return the rows as a table, and the note on p.boundary; without that column if no variance is at its boundary."""
     frame = pd.DataFrame(rows).T.astype({"nobs": int, "n_parameters": int})
     if frame["p.boundary"].isna().all():
@@ -155,12 +166,12 @@ def table_of(rows) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return frame, (AT_BOUNDARY.format("; p.value is too large" if larger.any() else ""),)
 
 
-def _same_span(one, other):
+def _same_span(one: LinearMixedModel, other: LinearMixedModel) -> bool:
     """Return whether the fixed effects of two models span the same space."""
     return len(one.exog_names) == len(other.exog_names) and spans(one, other)
 
 
-def _check_same_data(one, other, name, other_name):
+def _check_same_data(one: LinearMixedModel, other: LinearMixedModel, name: str, other_name: str) -> None:
     """Raise a DataError that names what differs in the data of two models."""
     pair = f"{name} and {other_name}"
     if one.nobs != other.nobs:
@@ -179,9 +190,10 @@ def _check_same_data(one, other, name, other_name):
             raise DataError(f"{pair} have different {what}. Fit both with the same.")
 
 
-def _check_same_marginals(one, other, pair):
+def _check_same_marginals(one: LinearMixedModel, other: LinearMixedModel, pair: str) -> None:
     """Raise a DataError if mean or range of response, weights or offset differ: all that is known without the rows."""
     for what in ("response", "weights", "offset"):
         left, right = (model.marginals.get(what) for model in (one, other))
-        if (left is None) != (right is None) or not (left is None or np.allclose(left, right, rtol=1e-9)):
+        same = left is right if left is None or right is None else np.allclose(left, right, rtol=1e-9)
+        if not same:
             raise DataError(f"{pair} have different {what}. Fit both to the same data.")

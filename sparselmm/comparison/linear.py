@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..criteria import InformationCriteria
+
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +25,7 @@ class LinearFit(InformationCriteria):
     reml : bool
     """
 
-    model: object
+    model: LinearMixedModel
     reml: bool
     singular = False
 
@@ -46,6 +51,6 @@ class LinearFit(InformationCriteria):
         return float(deviance)
 
 
-def comparable_deviance(fit) -> float:
+def comparable_deviance(fit: LinearMixedModelResults | LinearFit) -> float:
     """Return the deviance, of REML without what the units and coding of X contribute."""
     return fit.deviance + (fit.model.cross.basis_logdet if fit.reml else 0.0)

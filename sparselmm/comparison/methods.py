@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..threads import single_threaded
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..results import LinearMixedModelResults
+    from .exact import ExactTest
+    from .table import TestTable
 
 
 class ComparisonMethods:
     """Tests of terms, of the fixed and of the random effects."""
 
     @single_threaded
-    def anova(self, type=3, ddf="satterthwaite"):
+    def anova(self: LinearMixedModelResults, type: int | str = 3, ddf: str = "satterthwaite") -> TestTable:
         """Test every term of the fixed effects with F, as lmerTest's anova.
 
         Parameters
@@ -48,7 +57,7 @@ class ComparisonMethods:
         return anova(self, type, ddf)
 
     @single_threaded
-    def drop1(self, ddf="satterthwaite", test="F"):
+    def drop1(self: LinearMixedModelResults, ddf: str = "satterthwaite", test: str = "F") -> TestTable:
         """Test every term of the fixed effects that can be deleted alone: one that is no margin of another.
 
         Parameters
@@ -79,7 +88,7 @@ class ComparisonMethods:
         return drop1(self, ddf, test)
 
     @single_threaded
-    def ranova(self, reduce_terms=True):
+    def ranova(self: LinearMixedModelResults, reduce_terms: bool = True) -> TestTable:
         """Test the random effects by likelihood ratios: every term, or part of a term, is left out in turn.
 
         Parameters
@@ -119,7 +128,13 @@ class ComparisonMethods:
         return ranova(self, reduce_terms)
 
     @single_threaded
-    def exact_test(self, term=None, column=None, n_simulations=10_000, rng=None):
+    def exact_test(
+        self: LinearMixedModelResults,
+        term: str | None = None,
+        column: str | None = None,
+        n_simulations: int = 10_000,
+        rng: int | np.random.Generator | None = None,
+    ) -> ExactTest:
         """Test one variance, with the null distribution of the likelihood ratio simulated without asymptotics.
 
         Exact for a model with one variance, whatever the number of levels; with further random effects the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,7 @@ DRAWS, SEED = 200_000, 20_240_229
 ZERO = 1e-8  # likelihood ratio that is zero but for the rounding of two deviances
 
 
-def mixture_tail(statistic, weights, free=0) -> float:
+def mixture_tail(statistic: float, weights: Sequence[float] | np.ndarray, free: int = 0) -> float:
     """Return P(Σ_j weights_j χ²_{free+j} >= statistic); χ²_0 is the point zero."""
     from scipy.special import chdtrc  # a tenth of a second at import
 
@@ -19,7 +20,7 @@ def mixture_tail(statistic, weights, free=0) -> float:
     return 1.0 if statistic <= ZERO else float(np.dot(weights, tails))
 
 
-def cone_weights(covariance) -> np.ndarray:
+def cone_weights(covariance: np.ndarray) -> np.ndarray:
     """Return the probabilities (r+1,) that the projection of z ~ N(0, covariance) on z >= 0 has j positive elements.
 
     The projection is in the metric of the inverse covariance. Weights sum over the faces of the orthant:
@@ -41,7 +42,7 @@ def cone_weights(covariance) -> np.ndarray:
     return weights / weights.sum()
 
 
-def orthant_probability(covariance) -> float:
+def orthant_probability(covariance: np.ndarray) -> float:
     """Return P(z > 0) for z ~ N(0, covariance): closed form up to three elements, else simulated with a fixed seed."""
     r = len(covariance)
     if r <= CLOSED:

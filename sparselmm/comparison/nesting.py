@@ -7,11 +7,18 @@ covariance of the one is then one of the other. Kernels are compared by their pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .linear import LinearFit
+
+if TYPE_CHECKING:
+    from ..covariance import RelativeFactor, TermShape
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 PROBES, SEED = 4, 0
 TOLERANCE = 1e-7  # relative residual, or eigenvalue, that counts as zero
@@ -33,7 +40,7 @@ class Nesting:
 
     to_large: np.ndarray
     gamma: np.ndarray
-    null: list
+    null: list[np.ndarray]
 
     @property
     def df(self) -> int:
@@ -46,12 +53,12 @@ class Nesting:
         """Number of variances among them that the smaller model holds at zero, the end of their range."""
         return sum(N.shape[1] for N in self.null)
 
-    def is_bounded(self, shapes) -> bool:
+    def is_bounded(self, shapes: Sequence[TermShape]) -> bool:
         """Return whether a covariance matrix grows by several columns, so that its cone is more than an orthant."""
         pairs = zip(self.null, shapes, strict=True)
         return any(N.shape[1] > 1 and shape.structure != "diagonal" for N, shape in pairs)
 
-    def constraints(self, map_) -> np.ndarray:
+    def constraints(self, map_: RelativeFactor) -> np.ndarray:
         """Return C (r, m_large): Cγ are the variances of the larger model that are zero in the smaller one."""
         rows = []
         for shape, part, N in zip(map_.shapes, map_.theta_slices, self.null, strict=True):
@@ -62,7 +69,7 @@ class Nesting:
         return np.array(rows).reshape(-1, map_.n_theta)
 
 
-def spans(large, small) -> bool:
+def spans(large: LinearMixedModel, small: LinearMixedModel) -> bool:
     """Return whether every column of X of the small model is a combination of those of the large one."""
     if not (large.keeps_rows and small.keeps_rows):
         return set(small.exog_names) <= set(large.exog_names)
@@ -73,7 +80,7 @@ def spans(large, small) -> bool:
     return bool(np.abs(columns - Q @ (Q.T @ columns)).max() < TOLERANCE)
 
 
-def nesting(small, large) -> Nesting | None:
+def nesting(small: LinearFit | LinearMixedModelResults, large: LinearMixedModelResults) -> Nesting | None:
     """Return how the random effects of one fit are a special case of another's; None if they are not."""
     map_, shapes = large.likelihood.map, large.model.cross.shapes
     if isinstance(small, LinearFit):
@@ -105,7 +112,7 @@ def nesting(small, large) -> Nesting | None:
     return Nesting(to_large, to_large @ gamma, null)
 
 
-def _same_entries(small, large):
+def _same_entries(small: LinearMixedModel, large: LinearMixedModel) -> np.ndarray | None:
     """Return which entries of γ of the larger model are those of the smaller one, (m_large, m_small), told by names.
 
     None if a term of the smaller model has a column that no term of that factor has in the larger one.
@@ -117,9 +124,11 @@ def _same_entries(small, large):
     return np.array([[float(entry == other) for other in theirs] for entry in ours])
 
 
-def _entries(model, named):
+def _entries(model: LinearMixedModel, named: bool) -> list[tuple[str, ...]]:
     """Return the name of every entry of γ: its factor, or term unless the factors are `named`, and its two columns."""
-    names = [bar.name for bar in model.design.roles.bars] if named else [term.name for term in model.terms]
+    names = [term.name for term in model.terms]
+    if named and model.design is not None:
+        names = [bar.name for bar in model.design.roles.bars]
     return [
         (name, *sorted((term.columns[i], term.columns[j])))
         for name, term, shape in zip(names, model.terms, model.cross.shapes, strict=True)
@@ -127,7 +136,7 @@ def _entries(model, named):
     ]
 
 
-def _units(model):
+def _units(model: LinearMixedModel) -> np.ndarray:
     """Return the size of every entry of γ, (m,), one over the mean squares of its columns."""
     map_, units = model.cross.relative_factor, []
     for k, shape in enumerate(map_.shapes):
@@ -137,7 +146,7 @@ def _units(model):
     return np.concatenate(units)
 
 
-def _kernels(model, probes):
+def _kernels(model: LinearMixedModel, probes: np.ndarray) -> np.ndarray:
     """Return the products of every kernel with the probes, stacked, (n * probes, m)."""
     products = []
     for term, shape in zip(model.terms, model.cross.shapes, strict=True):
@@ -151,7 +160,7 @@ def _kernels(model, probes):
     return np.column_stack(products)
 
 
-def _random_covariances(map_, rng, full_rank):
+def _random_covariances(map_: RelativeFactor, rng: np.random.Generator, full_rank: bool) -> np.ndarray:
     """Return the entries, (m,), of random positive (semi)definite covariances of every term."""
     matrices = []
     for shape in map_.shapes:
@@ -160,12 +169,12 @@ def _random_covariances(map_, rng, full_rank):
     return map_.pack(matrices)
 
 
-def covariances_of(map_, gamma):
+def covariances_of(map_: RelativeFactor, gamma: np.ndarray) -> list[np.ndarray]:
     """Return the symmetric matrices (c_k, c_k) with the entries γ (m,)."""
     return [factor + np.tril(factor, -1).T for factor in map_.unpack(gamma)]
 
 
-def _null(G, shape):
+def _null(G: np.ndarray, shape: TermShape) -> np.ndarray:
     """Return a basis (c, r) of the combinations without variance, one that only their span decides."""
     if shape.structure == "diagonal":
         return np.eye(len(G))[:, np.diag(G) <= TOLERANCE * max(1.0, np.abs(G).max())]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..submodels import with_effects
@@ -11,8 +14,12 @@ from .likelihood_ratio import likelihood_ratio_test, row, table_of
 from .linear import LinearFit
 from .table import TestTable
 
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
-def ranova(fit, reduce_terms=True) -> TestTable:
+
+def ranova(fit: LinearMixedModelResults, reduce_terms: bool = True) -> TestTable:
     """Return the table of single deletions; see `LinearMixedModelResults.ranova`."""
     rows, notes = {"<none>": row(fit)}, []
     for k in range(len(fit.model.terms)):
@@ -26,9 +33,9 @@ def ranova(fit, reduce_terms=True) -> TestTable:
     return TestTable(title, frame, (*notes, *boundary))
 
 
-def replaced(fit, k, term):
+def replaced(fit: LinearMixedModelResults, k: int, term: RandomTerm | None) -> LinearFit | LinearMixedModelResults:
     """Return the fit with another term in the place of term k, or without it if `term` is None."""
-    terms = [term if i == k else one for i, one in enumerate(fit.model.terms) if i != k or term is not None]
+    terms = [*fit.model.terms[:k], *([] if term is None else [term]), *fit.model.terms[k + 1 :]]
     if not terms:
         return LinearFit(fit.model, fit.reml)
     if fit.model.keeps_rows:
@@ -44,7 +51,7 @@ def replaced(fit, k, term):
     return reduced.fit(reml=fit.reml, engine=fit._engine)
 
 
-def without_columns(term, left_out):
+def without_columns(term: RandomTerm, left_out: Sequence[int]) -> RandomTerm | None:
     """Return the term without some of its columns, None if it has no others.
 
     An intercept stays that the columns together span, as those of ``0 + factor`` do.
@@ -60,13 +67,13 @@ def without_columns(term, left_out):
     return RandomTerm(term.codes, values, term.name, tuple(columns), term.structure)
 
 
-def _spans_ones(values):
+def _spans_ones(values: np.ndarray) -> bool:
     """Return whether a combination of the columns is one in every row."""
     ones = np.ones(len(values))
     return bool(np.abs(values @ np.linalg.lstsq(values, ones, rcond=None)[0] - ones).max() < 1e-8)
 
 
-def term_label(model, k) -> str:
+def term_label(model: LinearMixedModel, k: int) -> str:
     """Return a term as it stands in a formula, such as ``(1 + x | g)``."""
     term = model.terms[k]
     bar = "||" if term.structure == "diagonal" and term.n_columns > 1 else "|"
@@ -74,7 +81,7 @@ def term_label(model, k) -> str:
     return f"({'1' if columns == 'Intercept' else columns} {bar} {term.name})"
 
 
-def _reductions(model, k):
+def _reductions(model: LinearMixedModel, k: int) -> list[tuple[str, RandomTerm | None]]:
     """Return (label, term that stays or None) for everything that can be left out of term k alone."""
     term, label = model.terms[k], term_label(model, k)
     if term.n_columns == 1:
@@ -87,12 +94,13 @@ def _reductions(model, k):
     return [(f"{name} in {label}", without_columns(term, columns)) for name, _, columns in last]
 
 
-def _parts(model, k):
+def _parts(model: LinearMixedModel, k: int) -> list[tuple[str, tuple[str, ...], Sequence[int]]]:
     """Return (name, factors, columns) of the parts of the formula of term k; an intercept has no factors."""
     spec = None if model.design is None else model.design.spec.random[k][0].spec
     if spec is None:
         return [(name, () if name == "Intercept" else (name,), [i]) for i, name in enumerate(model.terms[k].columns)]
-    parts, start = [], 0
+    parts: list[tuple[str, tuple[str, ...], Sequence[int]]] = []
+    start = 0
     for term, _, names in spec.structure:
         factors = tuple(factor.expr for factor in term.factors if factor.expr != "1")
         parts.append((":".join(factors), factors, range(start, start + len(names))))

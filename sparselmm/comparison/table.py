@@ -35,7 +35,7 @@ class TestTable(Printed):
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, column) -> pd.Series:
+    def __getitem__(self, column: str) -> pd.Series:
         if column not in self.frame:
             raise KeyError(f"{column!r} is no column of this table; its columns are {', '.join(self.frame)}.")
         return self.frame[column]
@@ -54,7 +54,7 @@ class TestTable(Printed):
         )
 
 
-def _cell(name, value) -> str:
+def _cell(name: str, value: float) -> str:
     """Return one number as text; nothing where there is none."""
     if pd.isna(value):
         return ""

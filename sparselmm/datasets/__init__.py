@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["Description", "describe", "load", "names"]
 
@@ -118,16 +122,16 @@ def load(name: str) -> pd.DataFrame:
     return frame.astype(doubles)
 
 
-def _folder():
+def _folder() -> Traversable:
     return files(__name__) / "data"
 
 
 @cache
-def _records() -> dict[str, dict]:
+def _records() -> dict[str, dict[str, Any]]:
     return json.loads((_folder() / "datasets.json").read_text(encoding="utf-8"))
 
 
-def _record(name: str) -> dict:
+def _record(name: str) -> dict[str, Any]:
     if name not in _records():
         raise KeyError(f"No data set {name!r}. Available: {', '.join(names())}.")
     return _records()[name]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 
 from ..covariance import cov_re
 from ..errors import DataError
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
 BATCH = 4_000_000  # entries of the dense blocks of a batch of small clusters
 SMALL = 200  # rows up to which a cluster is one of a batch
@@ -15,7 +22,7 @@ WIDEST = 50_000_000  # entries of a cluster's rows of ZΛ, dense: 400 MB
 RANK = 1e-10  # relative eigenvalue that counts as zero
 
 
-def adjusted(fit, codes, rows, X) -> np.ndarray:
+def adjusted(fit: LinearMixedModelResults, codes: np.ndarray, rows: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Return A_g rows_g of every cluster, (n, r), with A_g symmetric and A_g(V_g - X_gX_g')A_g = V_g.
 
     Parameters
@@ -45,7 +52,7 @@ def adjusted(fit, codes, rows, X) -> np.ndarray:
     return result
 
 
-def relative_rows(fit):
+def relative_rows(fit: LinearMixedModelResults) -> sp.csr_array:
     """Return ZΛ, sparse (n, q)."""
     factors = fit.likelihood.map.unpack(fit.evaluation.theta)
     parts = [
@@ -55,7 +62,7 @@ def relative_rows(fit):
     return sp.hstack(parts, format="csr")
 
 
-def _adjustment(V, X):
+def _adjustment(V: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Return A = L(L'(V - XX')L)^(-1/2)L' with V = LL', (c, n, n)."""
     L = np.linalg.cholesky(V)
     half = L.swapaxes(-1, -2) @ X
@@ -66,7 +73,7 @@ def _adjustment(V, X):
     return LQ @ LQ.swapaxes(-1, -2)
 
 
-def _covariances(parts, weights, places):
+def _covariances(parts: Sequence[tuple[RandomTerm, np.ndarray]], weights: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return V over σ² of the rows of some clusters of the same size, (c, n, n)."""
     V = np.zeros((*places.shape, places.shape[1]))
     np.einsum("cii->ci", V)[...] = 1.0 / weights[places]
@@ -82,7 +89,7 @@ def _covariances(parts, weights, places):
     return V
 
 
-def _large(ZL, weights, X, rows):
+def _large(ZL: sp.csr_array, weights: np.ndarray, X: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return A rows of one large cluster, in the span of ZΛ and X where V is σ²/weight times I outside of it."""
     ZL = ZL[:, np.unique(ZL.indices)]
     n, width = ZL.shape[0], ZL.shape[1] + X.shape[1]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..boundary import SINGULAR, column_scale
 from ..inference.variance import inverse_information
 from ..traces import Reduced
+
+if TYPE_CHECKING:
+    from ..likelihood import Evaluation, ProfiledLikelihood
+    from ..results import LinearMixedModelResults
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,14 @@ class ConditionalAIC:
         return self.caic
 
 
-def conditional_aic(fit) -> ConditionalAIC:
+def conditional_aic(fit: LinearMixedModelResults) -> ConditionalAIC:
     """Return the conditional AIC of a fit; see `DiagnosticMethods.caic`."""
     leverage, extra = float(np.sum(fit._conditional_leverage)), correction(fit)
     llf, df = conditional_llf(fit), leverage + extra + 1.0
     return ConditionalAIC(2.0 * (df - llf), llf, df, leverage, extra)
 
 
-def conditional_llf(fit) -> float:
+def conditional_llf(fit: LinearMixedModelResults) -> float:
     """Return the log-likelihood of y given b = b̂."""
     weights, residuals = fit.model.weights, fit.model.endog - fit.fittedvalues.to_numpy()
     squares = float(np.sum(residuals**2 if weights is None else weights * residuals**2))
@@ -54,7 +59,7 @@ def conditional_llf(fit) -> float:
     return float(0.5 * (constant - squares / fit.scale))
 
 
-def correction(fit) -> float:
+def correction(fit: LinearMixedModelResults) -> float:
     """Return Σ_p (∂ŷ/∂θ_p)'∂θ̂_p/∂y: (I10), (I11)."""
     likelihood, at = fit.likelihood, fit.evaluation
     free = np.flatnonzero(moving(likelihood, at.theta))
@@ -74,7 +79,7 @@ def correction(fit) -> float:
     return float(2.0 / at.scale * np.sum(inverse_information(hessian) * change))
 
 
-def directions_of_response(likelihood, at) -> np.ndarray:
+def directions_of_response(likelihood: ProfiledLikelihood, at: Evaluation) -> np.ndarray:
     """Return D_pZ'Py for every entry of θ, (q, m)."""
     V = np.zeros((likelihood.map.n_effects, likelihood.map.n_theta))
     for k, D in enumerate(Reduced(likelihood, at).directions):
@@ -84,7 +89,7 @@ def directions_of_response(likelihood, at) -> np.ndarray:
     return V
 
 
-def moving(likelihood, theta) -> np.ndarray:
+def moving(likelihood: ProfiledLikelihood, theta: np.ndarray) -> np.ndarray:
     """Return which entries of θ move with y, (m,): not those of the columns of λ_k that are zero."""
     map_, entries = likelihood.map, []
     for k, (factor, shape) in enumerate(zip(map_.unpack(theta), map_.shapes, strict=True)):

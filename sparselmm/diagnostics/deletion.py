@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import solve_triangular
@@ -11,6 +14,9 @@ from ..engines.choose import choose_engine
 from ..inference.quadratic import ConditionalCovariance
 from ..likelihood import ProfiledLikelihood
 from .subset import rows_of
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
 
 BATCH = 4_000_000  # entries of the arrays of a batch of levels: a few times 32 MB
 LARGEST = 1_000  # rows, or effects, of a level up to which it is deleted by dense algebra
@@ -38,7 +44,7 @@ class Deletion:
         Whether X keeps its rank without the level, with more rows than columns.
     """
 
-    def __init__(self, fit, codes, n_levels):
+    def __init__(self, fit: LinearMixedModelResults, codes: np.ndarray, n_levels: int) -> None:
         self.fit, self.codes = fit, np.asarray(codes)
         model = fit.model
         self._K = ConditionalCovariance(fit.likelihood, fit.evaluation)
@@ -54,7 +60,7 @@ class Deletion:
         self._entries(Z)
         self.estimable = self._keeps_rank()
 
-    def _entries(self, Z):
+    def _entries(self, Z: sp.csr_array) -> None:
         """Number the random columns of every level's rows."""
         q, counts = Z.shape[1], np.diff(Z.indptr)
         levels = np.repeat(np.repeat(np.arange(self.counts.size), self.counts), counts)
@@ -65,7 +71,7 @@ class Deletion:
         local = place - self._first_column[levels]
         self._Z = sp.csr_array((Z.data, local, Z.indptr), shape=(Z.shape[0], int(self.effects.max(initial=1))))
 
-    def _keeps_rank(self):
+    def _keeps_rank(self) -> np.ndarray:
         """Return whether X has full rank, and σ² degrees of freedom, without the rows of each level, (n_levels,)."""
         model = self.fit.model
         p = len(model.exog_names)
@@ -80,17 +86,17 @@ class Deletion:
             keeps[levels] &= 1.0 - np.linalg.eigvalsh(small)[:, -1] > DEPENDENT
         return keeps
 
-    def batches(self):
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Return an iterator of levels (r,) and [Q, e]'M⁻¹[Q, e], (r, p+1, p+1), for the estimable levels."""
         width = self._right.shape[1] - 1
         small = np.minimum(self.counts, self.effects + width) <= LARGEST
         small &= self.counts * (self.effects + width) <= BATCH
-        for level in np.flatnonzero(self.estimable & ~small):
+        for level in np.flatnonzero(self.estimable & ~small).tolist():
             yield np.array([level]), self._recomputed(level)[None]
         for levels in self._batches(self.counts, self.effects, self.estimable & small):
             yield levels, self._deleted(levels)
 
-    def _batches(self, rows, effects, chosen):
+    def _batches(self, rows: np.ndarray, effects: np.ndarray, chosen: np.ndarray) -> list[np.ndarray]:
         """Return batches of the chosen levels of like size whose padded arrays fit the memory."""
         p = self._right.shape[1]
         chosen = np.flatnonzero(chosen)
@@ -106,13 +112,13 @@ class Deletion:
             start += stop
         return batches
 
-    def _rows(self, levels):
+    def _rows(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of the levels, padded, (r, n), and which of them are none of the padding."""
         places = np.arange(self.counts[levels].max(initial=0))
         inside = places < self.counts[levels, None]
         return np.where(inside, self._first[levels, None] + places, 0), inside
 
-    def _deleted(self, levels):
+    def _deleted(self, levels: np.ndarray) -> np.ndarray:
         """Return [Q, e]'M⁻¹[Q, e] of some levels, (r, p+1, p+1), by whichever of (I6) and (I7) is smaller."""
         rows, inside = self._rows(levels)
         right = self._right[rows] * inside[:, :, None]
@@ -133,7 +139,7 @@ class Deletion:
         inner = _solved(np.eye(j + p) - G @ SB, G @ SE.transpose(0, 2, 1))
         return right.transpose(0, 2, 1) @ weighted + SE @ inner  # (I7)
 
-    def _local_Z(self, levels, rows, inside):
+    def _local_Z(self, levels: np.ndarray, rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """Return the rows of Z of the levels on the random columns they touch, padded, (r, n, j)."""
         level, row = np.nonzero(inside)
         part = self._Z[rows[inside]]
@@ -142,7 +148,7 @@ class Deletion:
         Z[np.repeat(level, counts), np.repeat(row, counts), part.indices] = part.data
         return Z
 
-    def _local_K(self, levels):
+    def _local_K(self, levels: np.ndarray) -> np.ndarray:
         """Return the covariance of the random columns that the rows of the levels touch, padded, (r, j, j)."""
         sizes = self.effects[levels]
         places = np.arange(sizes.max())
@@ -153,7 +159,7 @@ class Deletion:
         K[level, i, j] = K[level, j, i] = self._K.entries(columns[level, i], columns[level, j])
         return K
 
-    def _recomputed(self, level):
+    def _recomputed(self, level: int) -> np.ndarray:
         """Return [Q, e]'M⁻¹[Q, e] of one level from the likelihood of the remaining rows at θ: (I8)."""
         fit, model, keep = self.fit, self.fit.model, self.codes != level
         response = model.endog if model.offset is None else model.endog - model.offset
@@ -171,7 +177,7 @@ class Deletion:
         return result
 
 
-def _solved(A, B):
+def _solved(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """Return A⁻¹B of stacks; NaN where A is singular, as the fit goes through rows of the level whatever they are."""
     try:
         return np.linalg.solve(A, B)

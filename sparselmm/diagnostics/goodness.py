@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from ..covariance import correlation, cov_re
+
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
+
+    Measures = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 class VarianceShares:
@@ -21,7 +31,7 @@ class VarianceShares:
         Mean of 1/weight.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: LinearMixedModel) -> None:
         self.map = model.cross.relative_factor
         if not model.keeps_rows and model.weights is None and "Intercept" in model.exog_names:
             self.fixed, self.random = _of_sums(model)
@@ -30,7 +40,9 @@ class VarianceShares:
             self.random = [_mean_square(term) for term in model.terms]
         self.residual = 1.0 if model.weights is None else float(np.mean(1.0 / model.weights))
 
-    def __call__(self, beta, theta, scale):
+    def __call__(
+        self, beta: np.ndarray, theta: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the variances of Xβ (k,), of the terms (k, K) and of the residual (k,) for k parameter sets."""
         fixed = np.einsum("ki,ij,kj->k", beta, self.fixed, beta)
         random = np.empty((len(beta), len(self.random)))
@@ -40,7 +52,7 @@ class VarianceShares:
         return fixed, random, scale * self.residual
 
 
-def _of_sums(model):
+def _of_sums(model: LinearMixedModel) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return `VarianceShares.fixed` and `random` from cross-products of rows that are not kept."""
     cross, n = model.cross, model.nobs
     inverse = np.linalg.inv(cross.basis)
@@ -49,20 +61,20 @@ def _of_sums(model):
     return fixed, [block.sum(axis=0) / n for block in cross.diagonal]
 
 
-def _mean_square(term):
+def _mean_square(term: RandomTerm) -> np.ndarray:
     """Return the mean of z_iz_i' over the rows of a term, (c, c)."""
     if term.matrix is not None:
         return np.array([[term.matrix.multiply(term.matrix).sum() / term.nobs]])
     return term.values.T @ term.values / term.nobs
 
 
-def r_squared(fixed, random, residual) -> dict:
+def r_squared(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict[str, np.ndarray]:
     """Return marginal and conditional R²."""
     total = fixed + random.sum(axis=1) + residual
     return {"marginal": fixed / total, "conditional": (fixed + random.sum(axis=1)) / total}
 
 
-def intraclass(fixed, random, residual) -> dict:
+def intraclass(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict[str, np.ndarray]:
     """Return the adjusted and the conditional intraclass correlation."""
     of_groups = random.sum(axis=1)
     return {
@@ -71,17 +83,23 @@ def intraclass(fixed, random, residual) -> dict:
     }
 
 
-def intraclass_by_group(names):
+def intraclass_by_group(names: Sequence[str]) -> Measures:
     """Return the function that returns the intraclass correlation of every term."""
 
-    def by_group(fixed, random, residual):
+    def by_group(fixed: np.ndarray, random: np.ndarray, residual: np.ndarray) -> dict[str, np.ndarray]:
         total = random.sum(axis=1) + residual
         return {name: random[:, k] / total for k, name in enumerate(names)}
 
     return by_group
 
 
-def shares(fit, measures, bootstrap=0, level=0.95, rng=None) -> pd.DataFrame:
+def shares(
+    fit: LinearMixedModelResults,
+    measures: Measures,
+    bootstrap: int = 0,
+    level: float = 0.95,
+    rng: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
     """Return measures of the variances of a fit, with bootstrap intervals if asked for.
 
     Parameters
@@ -114,7 +132,7 @@ def shares(fit, measures, bootstrap=0, level=0.95, rng=None) -> pd.DataFrame:
     return table
 
 
-def variance_inflation(fit) -> pd.DataFrame:
+def variance_inflation(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return GVIF, df and gvif^(1/(2 df)) of the terms; see `DiagnosticMethods.vif`."""
     terms = [term for term in fit.model.fixed_terms if term.factors and term.columns.size]
     columns = np.concatenate([term.columns for term in terms]) if terms else np.zeros(0, dtype=int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,11 @@ from ..labels import frozen, labelled
 from ..printout import Printed, Printout
 from .deletion import Deletion
 from .subset import grouping, on_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
 
 SHOWN = 12  # columns of the summary that are printed
 SINGULAR = 1e-12  # share of the sum of squares that a level may leave
@@ -44,7 +50,17 @@ class Influence(Printed):
     Johnson (1992), Case-deletion diagnostics for mixed models, Technometrics 34, 38-45.
     """
 
-    def __init__(self, fit, group, counts, shift, inflation, scale, notes, theta=None):
+    def __init__(
+        self,
+        fit: LinearMixedModelResults,
+        group: str,
+        counts: pd.Series,
+        shift: np.ndarray,
+        inflation: dict[str, np.ndarray],
+        scale: np.ndarray,
+        notes: np.ndarray,
+        theta: pd.DataFrame | None = None,
+    ) -> None:
         # shift: R(β - β₍ᵢ₎), (levels, p); inflation: log-determinant etc. of C, the covariance of Rβ₍ᵢ₎ over its σ²
         self._fit, self.group, self.counts, self.refit = fit, group, counts, theta is not None
         self._shift, self._inflation, self._sigma2, self._notes = shift, inflation, scale, notes
@@ -132,20 +148,20 @@ class Influence(Printed):
         )
 
     @property
-    def _p(self):
+    def _p(self) -> int:
         """Number of fixed effects, one if there are none."""
         return max(len(self._fit.model.exog_names), 1)
 
-    def _by_column(self, values):
+    def _by_column(self, values: np.ndarray) -> pd.DataFrame:
         """Return values (levels, p) labelled, read-only."""
         return frozen(pd.DataFrame, values, self.counts.index, columns=list(self._fit.model.exog_names))
 
-    def _by_level(self, values):
+    def _by_level(self, values: np.ndarray) -> pd.Series:
         """Return values (levels,) labelled, read-only."""
         return frozen(pd.Series, values, self.counts.index)
 
 
-def influence(fit, group=None, refit=False) -> Influence:
+def influence(fit: LinearMixedModelResults, group: str | ArrayLike | None = None, refit: bool = False) -> Influence:
     """Return the Influence of every level of a factor; see `DiagnosticMethods.influence`."""
     codes, levels = grouping(fit.model, group)
     name = "row" if group is None else str(levels.name)
@@ -154,7 +170,9 @@ def influence(fit, group=None, refit=False) -> Influence:
     return Influence(fit, name, counts, *without(fit, codes, len(levels)))
 
 
-def _at_theta(fit, codes, size):
+def _at_theta(
+    fit: LinearMixedModelResults, codes: np.ndarray, size: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return shifts, inflation, σ² and notes of every level at the θ of the fit."""
     deletion, p = Deletion(fit, codes, size), len(fit.model.exog_names)
     shift, scale, inflation = np.full((size, p), np.nan), np.full(size, np.nan), _empty(size, p)
@@ -171,7 +189,9 @@ def _at_theta(fit, codes, size):
     return shift, inflation, scale, notes
 
 
-def _refitted(fit, codes, size):
+def _refitted(
+    fit: LinearMixedModelResults, codes: np.ndarray, size: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray, pd.DataFrame]:
     """Return shifts, inflation, σ², notes and θ of every level from fits without it."""
     model, p = fit.model, len(fit.model.exog_names)
     shift, scale, inflation = np.full((size, p), np.nan), np.full(size, np.nan), _empty(size, p)
@@ -192,7 +212,7 @@ def _refitted(fit, codes, size):
     return shift, inflation, scale, notes, pd.DataFrame(theta, columns=entries)
 
 
-def _fit_without(fit, keep):
+def _fit_without(fit: LinearMixedModelResults, keep: np.ndarray) -> tuple[LinearMixedModelResults | None, str]:
     """Return the fit to some of the rows, None if there cannot be one, and a note."""
     with listening() as heard:
         try:
@@ -205,13 +225,15 @@ def _fit_without(fit, keep):
     return other, " ".join(message for message, _ in heard)
 
 
-def _empty(size, p):
+def _empty(size: int, p: int) -> dict[str, np.ndarray]:
     """Return the arrays that `_describe` fills, NaN."""
     fields = {name: np.full(size, np.nan) for name in ("logdet", "trace", "quadratic")}
     return fields | {"variances": np.full((size, p), np.nan)}
 
 
-def _describe(inflation, levels, C, shift, root):
+def _describe(
+    inflation: dict[str, np.ndarray], levels: np.ndarray, C: np.ndarray, shift: np.ndarray, root: np.ndarray
+) -> None:
     """Write log|C|, tr C, d'C⁻¹d and the diagonal of ACA' of some levels, C (r, p, p) and d (r, p)."""
     inflation["logdet"][levels] = np.linalg.slogdet(C)[1]
     inflation["trace"][levels] = np.einsum("rii->r", C)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,20 +12,29 @@ import pandas as pd
 from ..labels import read_only
 from ..threads import single_threaded
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..inference.ddf import Inference
+    from ..results import LinearMixedModelResults
+    from .caic import ConditionalAIC
+    from .influence import Influence
+    from .pca import RandomEffectsPCA
+
 
 class DiagnosticMethods:
     """Residuals, influence and measures of fit."""
 
     @cached_property
     @single_threaded
-    def _conditional_leverage(self) -> np.ndarray:
+    def _conditional_leverage(self: LinearMixedModelResults) -> np.ndarray:
         """Diagonal of ∂(Xβ̂ + Zb̂)/∂y at fixed θ, (n,)."""
         from .residuals import conditional_leverage
 
         return read_only(conditional_leverage(self))
 
     @single_threaded
-    def residuals(self, kind="conditional", scaled=False) -> pd.Series:
+    def residuals(self: LinearMixedModelResults, kind: str = "conditional", scaled: bool = False) -> pd.Series:
         """Return residuals of the rows, (n,).
 
         Parameters
@@ -67,7 +78,7 @@ class DiagnosticMethods:
         return self._by_row(residuals(self, kind, scaled))
 
     @single_threaded
-    def leverage(self, kind="conditional") -> pd.Series:
+    def leverage(self: LinearMixedModelResults, kind: str = "conditional") -> pd.Series:
         """Return leverages of the rows at the estimated θ, (n,).
 
         Parameters
@@ -84,7 +95,7 @@ class DiagnosticMethods:
         return self._by_row(leverage(self, kind).copy())
 
     @single_threaded
-    def cooks_distance(self) -> pd.Series:
+    def cooks_distance(self: LinearMixedModelResults) -> pd.Series:
         """Return t²h/(p(1-h)) of the rows, (n,), t the standardised residual and h the conditional leverage.
 
         This is lme4's and measures the change of the fitted values Xβ̂ + Zb̂; that of β̂ alone is
@@ -94,12 +105,14 @@ class DiagnosticMethods:
 
         return self._by_row(cooks_distance(self))
 
-    def dfbetas(self) -> pd.DataFrame:
+    def dfbetas(self: LinearMixedModelResults) -> pd.DataFrame:
         """Return the changes of the fixed effects without each row over their standard errors, (n, p); θ as it is."""
         return self.influence().dfbetas
 
     @single_threaded
-    def influence(self, group=None, refit=False):
+    def influence(
+        self: LinearMixedModelResults, group: str | ArrayLike | None = None, refit: bool = False
+    ) -> Influence:
         """Return how the fit changes without each level of a factor, exactly.
 
         Parameters
@@ -131,7 +144,7 @@ class DiagnosticMethods:
 
         return influence(self, group, refit)
 
-    def re_pca(self, scaled=False):
+    def re_pca(self: LinearMixedModelResults, scaled: bool = False) -> RandomEffectsPCA:
         """Return principal components of the random effects of every term (lme4's rePCA).
 
         Parameters
@@ -161,7 +174,13 @@ class DiagnosticMethods:
         return principal_components(self, scaled)
 
     @single_threaded
-    def icc(self, by_group=False, bootstrap=0, level=0.95, rng=None) -> pd.DataFrame:
+    def icc(
+        self: LinearMixedModelResults,
+        by_group: bool = False,
+        bootstrap: int = 0,
+        level: float = 0.95,
+        rng: int | np.random.Generator | None = None,
+    ) -> pd.DataFrame:
         """Return intraclass correlations: the share of variance that the random effects have.
 
         Parameters
@@ -201,7 +220,12 @@ class DiagnosticMethods:
         return shares(self, measures, bootstrap, level, rng)
 
     @single_threaded
-    def r2(self, bootstrap=0, level=0.95, rng=None) -> pd.DataFrame:
+    def r2(
+        self: LinearMixedModelResults,
+        bootstrap: int = 0,
+        level: float = 0.95,
+        rng: int | np.random.Generator | None = None,
+    ) -> pd.DataFrame:
         """Return the share of variance of the fixed effects (marginal) and of fixed and random effects (conditional).
 
         Parameters
@@ -230,7 +254,7 @@ class DiagnosticMethods:
         return shares(self, r_squared, bootstrap, level, rng)
 
     @single_threaded
-    def caic(self):
+    def caic(self: LinearMixedModelResults) -> ConditionalAIC:
         """Return the conditional AIC, which compares models for prediction of the same groups.
 
         Returns
@@ -247,7 +271,7 @@ class DiagnosticMethods:
 
         return conditional_aic(self)
 
-    def vif(self) -> pd.DataFrame:
+    def vif(self: LinearMixedModelResults) -> pd.DataFrame:
         """Return variance inflation factors of the fixed-effects terms, a row each.
 
         Returns
@@ -265,7 +289,11 @@ class DiagnosticMethods:
         return variance_inflation(self)
 
     @single_threaded
-    def robust(self, kind="CR2", groups=None):
+    def robust(
+        self: LinearMixedModelResults,
+        kind: str = "CR2",
+        groups: str | ArrayLike | Sequence[str | ArrayLike] | None = None,
+    ) -> Inference:
         """Return tests and intervals of the fixed effects that hold if rows of different clusters are independent.
 
         Parameters
@@ -306,7 +334,11 @@ class DiagnosticMethods:
 
         return robust(self, kind, groups)
 
-    def cov_params_robust(self, kind="CR2", groups=None) -> pd.DataFrame:
+    def cov_params_robust(
+        self: LinearMixedModelResults,
+        kind: str = "CR2",
+        groups: str | ArrayLike | Sequence[str | ArrayLike] | None = None,
+    ) -> pd.DataFrame:
         """Return the cluster-robust covariance of the fixed effects, (p, p); parameters and errors as of `robust`."""
         names = self.model.exog_names
         return pd.DataFrame(self.robust(kind, groups).covariance.copy(), index=names, columns=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,10 @@ from ..boundary import SINGULAR, column_scale
 from ..covariance import correlation
 from ..export import frame_block
 from ..printout import Printed, Printout
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
 SHOWN = 0.05  # loadings below this share of the largest are left out of the sentence on a combination
 
@@ -50,7 +55,7 @@ class RandomEffectsPCA(Printed):
         return table.assign(singular=np.where(table["singular"], "yes", ""))
 
 
-def principal_components(fit, scaled) -> RandomEffectsPCA:
+def principal_components(fit: LinearMixedModelResults, scaled: bool) -> RandomEffectsPCA:
     """Return the principal components of a fit's random effects; see `DiagnosticMethods.re_pca`."""
     map_, importance, loadings, singular = fit.likelihood.map, {}, {}, {}
     for k, (factor, term) in enumerate(zip(map_.unpack(fit.theta), fit.model.terms, strict=True)):
@@ -69,20 +74,20 @@ def principal_components(fit, scaled) -> RandomEffectsPCA:
     return RandomEffectsPCA(importance, loadings, singular)
 
 
-def _components(factor):
+def _components(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings (c, c) and standard deviations (c,) of the components of λλ'; the largest loading positive."""
     left, sds, _ = np.linalg.svd(factor)
     largest = np.abs(left).argmax(axis=0)
     return left * np.where(left[largest, np.arange(sds.size)] < 0, -1.0, 1.0), sds
 
 
-def _to_correlation(factor):
+def _to_correlation(factor: np.ndarray) -> np.ndarray:
     """Return λ with rows of length one, zero where a variance is zero."""
     norms = np.linalg.norm(factor, axis=1)
     return factor / np.where(norms > 0, norms, 1.0)[:, None]
 
 
-def _sentence(factor, size, term):
+def _sentence(factor: np.ndarray, size: np.ndarray, term: RandomTerm) -> str:
     """Return which combinations of the columns of a term, in their own units, do not vary."""
     left, sds, _ = np.linalg.svd(factor / size[:, None])
     if sds[0] < SINGULAR:
@@ -98,6 +103,6 @@ def _sentence(factor, size, term):
     return f"{' and '.join(texts)} {'do' if len(texts) > 1 else 'does'} not vary between the levels of {term.name}."
 
 
-def _summand(weight, column, first):
+def _summand(weight: float, column: str, first: bool) -> str:
     """Return one summand of a combination as text."""
     return column if first else f"{'-' if weight < 0 else '+'} {abs(weight):.3g}·{column}"

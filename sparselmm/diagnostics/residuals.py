@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from ..covariance import cov_re
 from ..inference.quadratic import ConditionalCovariance
 
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
+
 RESIDUALS = ("conditional", "marginal", "pearson", "standardized", "studentized", "marginal-standardized")
 LEVERAGES = ("conditional", "fixed", "random")
 ROUNDING = 1e-10  # one minus a leverage below which a row fits itself: no residual is left to standardise
 
 
-def residuals(fit, kind, scaled) -> np.ndarray:
+def residuals(fit: LinearMixedModelResults, kind: str, scaled: bool) -> np.ndarray:
     """Return residuals of a kind, (n,); see `DiagnosticMethods.residuals`."""
     if kind not in RESIDUALS:
         raise ValueError(f"kind must be one of {', '.join(RESIDUALS)}, not {kind!r}.")
@@ -35,7 +43,7 @@ def residuals(fit, kind, scaled) -> np.ndarray:
     return standardized * np.sqrt((N - 1.0) / np.maximum(N - standardized**2, 0.0))  # (I3)
 
 
-def leverage(fit, kind) -> np.ndarray:
+def leverage(fit: LinearMixedModelResults, kind: str) -> np.ndarray:
     """Return leverages of a kind, (n,); see `DiagnosticMethods.leverage`."""
     if kind not in LEVERAGES:
         raise ValueError(f"kind must be one of {', '.join(LEVERAGES)}, not {kind!r}.")
@@ -45,18 +53,18 @@ def leverage(fit, kind) -> np.ndarray:
     return fixed if kind == "fixed" else fit._conditional_leverage - fixed
 
 
-def conditional_leverage(fit) -> np.ndarray:
+def conditional_leverage(fit: LinearMixedModelResults) -> np.ndarray:
     """Return the diagonal of ∂(Xβ̂ + Zb̂)/∂y at fixed θ, (n,): (I1)."""
     return _times_weights(fit, _covariance(fit).prediction_variances(*_rows(fit)))
 
 
-def cooks_distance(fit) -> np.ndarray:
+def cooks_distance(fit: LinearMixedModelResults) -> np.ndarray:
     """Return Cook's distances of the fitted values, (n,): (I4)."""
     p, left = max(len(fit.model.exog_names), 1), _remainder(fit)
     return residuals(fit, "pearson", True) ** 2 * (1.0 - left) / (p * left**2)
 
 
-def marginal_variances(fit) -> np.ndarray:
+def marginal_variances(fit: LinearMixedModelResults) -> np.ndarray:
     """Return the variances of y - Xβ̂ over σ², (n,): the diagonal of V - X(X'V⁻¹X)⁻¹X'; NaN where it is zero."""
     model, root = fit.model, _exog_root(fit)
     V = np.ones(model.nobs) if model.weights is None else 1.0 / model.weights
@@ -67,35 +75,35 @@ def marginal_variances(fit) -> np.ndarray:
     return np.where(left > ROUNDING * V, left, np.nan)
 
 
-def row_variances(term, G) -> np.ndarray:
+def row_variances(term: RandomTerm, G: np.ndarray) -> np.ndarray:
     """Return z_i'(I ⊗ G)z_i of the rows of one term, (n,)."""
     if term.matrix is not None:
         return G[0, 0] * term.matrix.multiply(term.matrix).sum(axis=1)
     return np.einsum("ia,ab,ib->i", term.values, G, term.values)
 
 
-def _covariance(fit):
+def _covariance(fit: LinearMixedModelResults) -> ConditionalCovariance:
     """Return K of the fit."""
     return ConditionalCovariance(fit.likelihood, fit.evaluation)
 
 
-def _rows(fit):
+def _rows(fit: LinearMixedModelResults) -> tuple[np.ndarray, sp.csr_array]:
     """Return the rows of X and Z."""
     return fit.model.exog, fit.model.Z
 
 
-def _exog_root(fit):
+def _exog_root(fit: LinearMixedModelResults) -> np.ndarray:
     """Return X(X'V⁻¹X)^(-1/2) in the pilot basis, (n, p)."""
     X = fit.model.exog @ fit.model.cross.basis
     return solve_triangular(fit.evaluation.R, X.T, trans=1).T if X.shape[1] else X
 
 
-def _times_weights(fit, values):
+def _times_weights(fit: LinearMixedModelResults, values: np.ndarray) -> np.ndarray:
     """Return the values (n,) times the weights."""
     return values if fit.model.weights is None else values * fit.model.weights
 
 
-def _remainder(fit):
+def _remainder(fit: LinearMixedModelResults) -> np.ndarray:
     """Return one minus the conditional leverage, (n,); NaN where nothing remains."""
     left = 1.0 - fit._conditional_leverage
     return np.where(left > ROUNDING, left, np.nan)

@@ -6,6 +6,9 @@ Contrasts and covariances are in the coordinates β̃ with β = Aβ̃, A = `fit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import solve_triangular
@@ -16,16 +19,23 @@ from ..inference.wald import DEPENDENT, wald
 from .adjustment import adjusted, relative_rows
 from .subset import coarsest_factor, grouping
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+
 KINDS = ("CR0", "CR1", "CR1S", "CR2")
 INDEFINITE = "The two-way covariance had negative eigenvalues, which were set to zero (Cameron, Gelbach & Miller 2011)."
 
 
-def robust(fit, kind, groups) -> Inference:
+def robust(
+    fit: LinearMixedModelResults, kind: str, groups: str | ArrayLike | Sequence[str | ArrayLike] | None
+) -> Inference:
     """Return cluster-robust Inference; see `DiagnosticMethods.robust`."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
     groups = coarsest_factor(fit.model) if groups is None else groups
-    factors = groups if isinstance(groups, (list, tuple)) and len(groups) < 3 else [groups]
+    factors: Sequence[Any] = groups if isinstance(groups, (list, tuple)) and len(groups) < 3 else [groups]
     found = [grouping(fit.model, group) for group in factors]
     for _, levels in found:
         if len(levels) < 2:
@@ -57,7 +67,7 @@ class Clusters:
         ZΛ.
     """
 
-    def __init__(self, fit, codes, kind):
+    def __init__(self, fit: LinearMixedModelResults, codes: np.ndarray, kind: str) -> None:
         model, count = fit.model, int(codes.max()) + 1
         self.fit, self.codes, self.count, self.kind = fit, codes, count, kind
         K = ConditionalCovariance(fit.likelihood, fit.evaluation)
@@ -74,14 +84,14 @@ class Clusters:
         factor = {"CR1": count / (count - 1), "CR1S": count * (n - 1) / ((count - 1) * (n - p))}.get(kind, 1.0)
         self.meat = factor * scores.T @ scores
 
-    def degrees(self, rows) -> np.ndarray:
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
         """Return the degrees of freedom (I14) of contrasts (r, p), (r,); G - 1 for other kinds than CR2."""
         if self.kind != "CR2":
             return np.full(len(rows), self.count - 1.0)
         grams = [_ClusterGram(self, row, row) for row in rows]
         return np.array([gram.trace**2 / gram.dot(gram) for gram in grams])
 
-    def hotelling(self, rows) -> float:
+    def hotelling(self, rows: np.ndarray) -> float:
         """Return η of the Wald test of orthonormal contrasts (r, p): CR2 is like a Wishart matrix of η df (I15)."""
         r, total = len(rows), 0.0
         own = [_ClusterGram(self, row, row) for row in rows]
@@ -95,7 +105,7 @@ class Clusters:
 class _ClusterGram:
     """P[g, h] = u_g'(V - X(X'V⁻¹X)⁻¹X')v_h for the rows u, v of two contrasts, cluster by cluster: S - TT'."""
 
-    def __init__(self, clusters, first, second):
+    def __init__(self, clusters: Clusters, first: np.ndarray, second: np.ndarray) -> None:
         model, codes = clusters.fit.model, clusters.codes
         left, right = clusters.rows @ first, clusters.rows @ second
         noise = left * right if model.weights is None else left * right / model.weights
@@ -106,13 +116,13 @@ class _ClusterGram:
         self.trace = self.S.diagonal().sum() - np.sum(self.T[0] * self.T[1])
 
     @property
-    def transpose(self):
+    def transpose(self) -> _ClusterGram:
         """P'."""
         other = object.__new__(_ClusterGram)
         other.S, other.T, other.trace = self.S.T.tocsr(), self.T[::-1], self.trace
         return other
 
-    def dot(self, other) -> float:
+    def dot(self, other: _ClusterGram) -> float:
         """Return Σ_gh P[g, h] Q[g, h]."""
         (a, b), (c, d) = self.T, other.T
         mixed = np.sum((self.S @ d) * c) + np.sum((other.S @ b) * a)
@@ -128,9 +138,10 @@ class RobustTests:
     notes : tuple of str
     """
 
-    notes, monte_carlo_error = (), 0.0
+    notes: tuple[str, ...] = ()
+    monte_carlo_error = 0.0
 
-    def __init__(self, clusters):
+    def __init__(self, clusters: Sequence[tuple[float, Clusters]]) -> None:
         self.clusters = clusters
         self.covariance = sum(sign * part.meat for sign, part in clusters)
         if len(clusters) > 1:
@@ -139,11 +150,11 @@ class RobustTests:
                 self.covariance, self.notes = Q * np.maximum(values, 0.0) @ Q.T, (INDEFINITE,)
 
     @property
-    def _ways(self):
+    def _ways(self) -> list[Clusters]:
         """The clusterings themselves, without their intersection."""
         return [part for sign, part in self.clusters if sign > 0]
 
-    def degrees(self, rows) -> np.ndarray:
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
         """Return degrees of freedom of the contrasts, (r,), the smaller of two clusterings; NaN for a row of zeros."""
         df = np.full(len(rows), np.nan)
         used = rows.any(axis=1)
@@ -151,7 +162,7 @@ class RobustTests:
             df[used] = np.min([part.degrees(rows[used]) for part in self._ways], axis=0)
         return df
 
-    def joint(self, rows, difference):
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
         """Return F, its rank and its denominator: approximately Hotelling's T² for CR2, else G - 1.
 
         NaN where the covariance of the contrasts is singular, as there are too few clusters for them.

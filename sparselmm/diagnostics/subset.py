@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,13 @@ import pandas as pd
 from ..errors import DataError
 from ..terms import RandomTerm, factorize
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-def grouping(model, groups) -> tuple[np.ndarray, pd.Index]:
+    from ..model import LinearMixedModel
+
+
+def grouping(model: LinearMixedModel, groups: str | ArrayLike | None) -> tuple[np.ndarray, pd.Index]:
     """Return codes (n,) and levels of the factor that divides the rows.
 
     Parameters
@@ -28,7 +34,7 @@ def grouping(model, groups) -> tuple[np.ndarray, pd.Index]:
     for term in model.terms:
         if term.name == groups and term.matrix is None:
             return term.codes, term.levels.rename(term.name)
-    columns = {} if model.design is None else model.design.table.columns
+    columns: dict[str, Any] = {} if model.design is None else model.design.table.columns
     if groups in columns:
         codes, levels = factorize(columns[groups], groups)
         return codes, levels.rename(groups)
@@ -39,7 +45,7 @@ def grouping(model, groups) -> tuple[np.ndarray, pd.Index]:
     )
 
 
-def _labelled(model, groups):
+def _labelled(model: LinearMixedModel, groups: Any) -> tuple[np.ndarray, pd.Index]:
     """Return codes and levels of an array of labels, those of rows that were left out of the fit left out too."""
     name = getattr(groups, "name", None) or "group"
     labels = groups if isinstance(groups, (pd.Series, pd.Categorical)) else np.asarray(groups)
@@ -52,7 +58,7 @@ def _labelled(model, groups):
     return codes, levels.rename(str(name))
 
 
-def coarsest_factor(model) -> str:
+def coarsest_factor(model: LinearMixedModel) -> str:
     """Return the name of the grouping factor in which all others are nested; a ValueError if there is none."""
     terms = [term for term in model.terms if term.matrix is None]
     for outer in sorted(terms, key=lambda term: term.n_levels):
@@ -64,13 +70,13 @@ def coarsest_factor(model) -> str:
     )
 
 
-def _nested(inner, outer):
+def _nested(inner: RandomTerm, outer: RandomTerm) -> bool:
     """Return whether every level of one term lies in one level of another."""
     keys = inner.codes.astype(np.int64) * outer.n_levels + outer.codes
     return np.unique(keys).size == inner.n_levels
 
 
-def rows_of(term, keep) -> RandomTerm:
+def rows_of(term: RandomTerm, keep: np.ndarray) -> RandomTerm:
     """Return the term on some of its rows, without the levels that do not occur there."""
     other = copy(term)
     if term.matrix is not None:
@@ -82,7 +88,7 @@ def rows_of(term, keep) -> RandomTerm:
     return other
 
 
-def on_rows(model, keep):
+def on_rows(model: LinearMixedModel, keep: np.ndarray) -> LinearMixedModel:
     """Return the model on some of its rows (a boolean mask), without formula; a DataError if it cannot be one."""
     other = object.__new__(type(model))
     other.index = None if model.index is None else model.index[keep]

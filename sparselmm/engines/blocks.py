@@ -8,7 +8,7 @@ FEW = 200  # levels below which batched matmul beats one product with λ ⊗ λ
 MANY = 10_000  # levels from which a compiled loop beats batched matmul
 
 
-def transform(blocks, factor):
+def transform(blocks: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Return λ'B_jλ for blocks (l, c, c)."""
     l, c, _ = blocks.shape
     if c == 1:
@@ -18,7 +18,7 @@ def transform(blocks, factor):
     return (blocks.reshape(l, c * c) @ np.kron(factor, factor)).reshape(l, c, c)
 
 
-def cholesky_inverse(blocks):
+def cholesky_inverse(blocks: np.ndarray) -> tuple[np.ndarray, float]:
     """Return L_j⁻¹ with B_j = L_jL_j', (l, c, c) lower triangular, and Σ_j log|B_j|."""
     c = blocks.shape[1]
     if c == 1:
@@ -37,7 +37,7 @@ def cholesky_inverse(blocks):
     return np.linalg.inv(factor), 2.0 * float(np.log(diagonal).sum())
 
 
-def dot(blocks, V, transpose=False):
+def dot(blocks: np.ndarray, V: np.ndarray, transpose: bool = False) -> np.ndarray:
     """Return B_jV_j (or B_j'V_j) stacked, (l*c, r), for blocks (l, c, c) and V (l*c, r)."""
     l, c, _ = blocks.shape
     if c == 1:
@@ -53,18 +53,18 @@ def dot(blocks, V, transpose=False):
     return out.reshape(l * c, V.shape[2])
 
 
-def tdot(blocks, V):
+def tdot(blocks: np.ndarray, V: np.ndarray) -> np.ndarray:
     """Return B_j'V_j stacked, (l*c, r)."""
     return dot(blocks, V, transpose=True)
 
 
-def product(left, right, transpose=False):
+def product(left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
     """Return L_jR_j (or L_j'R_j) for blocks (l, c, c)."""
     l, c, _ = left.shape
     return dot(left, right.reshape(l * c, c), transpose).reshape(l, c, c)
 
 
-def sandwich(outer, inner):
+def sandwich(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Return O_j I_j O_j' for blocks (l, c, c)."""
     half = product(outer, inner)
     return half @ outer.transpose(0, 2, 1) if len(half) < MANY else product(half, outer.transpose(0, 2, 1))

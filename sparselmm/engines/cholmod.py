@@ -5,8 +5,11 @@ The only module that imports scikit-sparse (0.4, and the different API of 0.5).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version as installed_version
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +17,10 @@ import scipy.sparse as sp
 from ..errors import EngineError
 from ..threads import forget_libraries
 from .gram import GramPlan
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
+    from .coupling import SparseCoupling
 
 REMEDY = (
     "CHOLMOD is needed through scikit-sparse. On Debian or Ubuntu: apt-get install libsuitesparse-dev "
@@ -23,7 +30,7 @@ REMEDY = (
 
 
 @cache
-def _library():
+def _library() -> ModuleType:
     """Return the sksparse.cholmod module, or raise with the remedy."""
     try:
         from sksparse import cholmod
@@ -57,7 +64,7 @@ class Cholesky:
     order : {"default", "natural"}
     """
 
-    def __init__(self, indptr, indices, order="default"):
+    def __init__(self, indptr: np.ndarray, indices: np.ndarray, order: str = "default") -> None:
         size = indptr.size - 1
         self._library = _library()
         # CHOLMOD reads the arrays in place: one int32/float64 matrix whose data are overwritten for every θ
@@ -70,7 +77,7 @@ class Cholesky:
             self._factor = self._library.analyze(self._matrix, ordering_method=order)
             self.permutation = self._factor.P()
 
-    def factorize(self, data):
+    def factorize(self, data: np.ndarray) -> None:
         """Factor the matrix whose lower triangle holds `data`."""
         self._matrix.data[:] = data
         try:
@@ -81,12 +88,12 @@ class Cholesky:
         except self._library.CholmodNotPositiveDefiniteError as error:
             raise EngineError(f"The Cholesky factorisation failed: {error}. θ is out of range.") from error
 
-    def solve(self, rhs):
+    def solve(self, rhs: np.ndarray) -> np.ndarray:
         """Return A⁻¹ rhs, (q, r)."""
         rhs = np.asfortranarray(rhs)
         return self._factor.solve(rhs) if self._new_api else self._factor.solve_A(rhs)
 
-    def lower_factor(self):
+    def lower_factor(self) -> sp.csc_matrix:
         """Return L as a sorted CSC matrix."""
         L = self._factor.factor.copy() if self._new_api else self._factor.L()
         L.sort_indices()
@@ -100,7 +107,7 @@ class SparseCore:
     that order, so that the coupling, C and L share one lower triangle.
     """
 
-    def __init__(self, cross, terms, extra=None):
+    def __init__(self, cross: CrossProducts, terms: Sequence[int], extra: sp.sparray | None = None) -> None:
         first = GramPlan(cross, terms, extra)
         permutation = Cholesky(first.indptr, first.indices).permutation
         self.rank = np.empty_like(permutation)
@@ -110,14 +117,15 @@ class SparseCore:
         self._cholesky = Cholesky(self.plan.indptr, self.plan.indices, order="natural")
         self.map = self.plan.map
         self.size = self.plan.size
-        self._L = self._inverse = None
+        self._L: Any = None  # sorted CSC
+        self._inverse: np.ndarray | None = None
 
     def describe(self) -> str:
         """Return how the remainder is factored."""
         size = "" if self._L is None else f" ({self._L.nnz:,} entries in L)"
         return f"sparse Cholesky (CHOLMOD) of the remaining {self.size:,} columns{size}"
 
-    def factorize(self, factors, coupling):
+    def factorize(self, factors: Sequence[np.ndarray], coupling: SparseCoupling | None) -> None:
         """Form C for the given λ_k, subtract the coupling's R'R and factor it."""
         data = self.plan.values(factors)
         if coupling is not None:
@@ -130,16 +138,16 @@ class SparseCore:
         """Return log|C|."""
         return 2.0 * float(np.log(self._L.data[self._L.indptr[:-1]]).sum())
 
-    def solve(self, rhs):
+    def solve(self, rhs: np.ndarray) -> np.ndarray:
         """Return C⁻¹ rhs, (q, r)."""
         return self._cholesky.solve(rhs)
 
-    def gram_dot(self, V):
+    def gram_dot(self, V: np.ndarray) -> np.ndarray:
         """Return S V, (q, r)."""
         return self.plan.matrix @ V
 
     @property
-    def inverse(self):
+    def inverse(self) -> np.ndarray:
         """C⁻¹ on the pattern of L: data of a lower CSC matrix with L's indptr and indices."""
         if self._inverse is None:
             from .selinv import selected_inverse
@@ -147,12 +155,14 @@ class SparseCore:
             self._inverse = selected_inverse(self._L.indptr, self._L.indices, self._L.data)
         return self._inverse
 
-    def quadratic(self, kernels, values, pattern, *sizes):
+    def quadratic(
+        self, kernels: ModuleType, values: np.ndarray, pattern: tuple[np.ndarray, ...], *sizes: np.ndarray | int
+    ) -> np.ndarray:
         """Return Σ_ab G_ja C⁻¹_ab G_jb' per level of a coupling with the given values."""
         L = self._L
         return kernels.quadratic_sparse(self.inverse, L.indptr, L.indices, values, *pattern, *sizes)
 
-    def inverse_blocks(self, k):
+    def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of C⁻¹ of term k, (l, c, c)."""
         shape, part = self.map.shapes[k], self.map.effect_slices[k]
         positions = self.rank[part].reshape(shape.n_levels, shape.n_columns)

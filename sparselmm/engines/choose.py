@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import scipy.sparse as sp
 
@@ -11,6 +12,15 @@ from ..errors import DataError, EngineError
 from .cost import classical_memory, pcg_cost, seconds
 from .exact import ExactPlan, is_nested, largest_term
 from .memory import Limit, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..crossproducts import CrossProducts
+    from ..terms import RandomTerm
+    from .cost import Cost
+    from .protocol import Engine, StochasticEngine
+    from .schur import SchurEngine
 
 ENGINES = ("auto", "cholmod", "pcg", "dense", "polish")
 QUICK = 0.5  # seconds of an exact fit that is not worth avoiding
@@ -34,17 +44,23 @@ class Choice:
         A sentence with what was predicted; empty where there was nothing to choose.
     exact : callable or None
         Makes the exact engine; None if it has no part in the fit.
-    stochastic : callable
-        Makes the one of conjugate gradients, given `rng`.
+    stochastic : callable or None
+        Makes the one of conjugate gradients, given `rng`; None if the exact one is dense.
     """
 
     route: str
     reason: str
-    exact: Callable
-    stochastic: Callable
+    exact: Callable[[], Engine] | None
+    stochastic: Callable[[int | np.random.Generator], StochasticEngine] | None
 
 
-def choose_engine(cross, name="auto", terms=(), weights=None, rng=0):
+def choose_engine(
+    cross: CrossProducts,
+    name: str = "auto",
+    terms: Sequence[RandomTerm] = (),
+    weights: np.ndarray | None = None,
+    rng: int | np.random.Generator = 0,
+) -> Engine:
     """Return one engine for the cross-products, analysed: of that name, "auto" and "polish" being the exact one.
 
     "pcg" is for crossed terms, one of them with a grouping factor; for other models it is the exact one too. Only
@@ -56,13 +72,13 @@ def choose_engine(cross, name="auto", terms=(), weights=None, rng=0):
     return _dense_engine(cross, terms, weights, Limit()) if name == "dense" else schur_engine(cross)
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raise a ValueError if there is no engine of that name."""
     if name not in ENGINES:
         raise ValueError(f"engine={name!r} is not one of {', '.join(ENGINES)}.")
 
 
-def schur_engine(cross):
+def schur_engine(cross: CrossProducts) -> SchurEngine:
     """Return the exact sparse engine; an EngineError if it does not fit the memory."""
     plan = ExactPlan(cross, Limit())
     if not plan.trivial:
@@ -70,13 +86,17 @@ def schur_engine(cross):
     return plan.engine()
 
 
-def _pcg_engine(cross, rng):
+def _pcg_engine(cross: CrossProducts, rng: int | np.random.Generator) -> StochasticEngine:
     from .pcg import PcgEngine
 
-    return PcgEngine(cross, largest_term(cross), rng=rng)
+    eliminated = largest_term(cross)
+    assert eliminated is not None, "see _nothing_to_iterate"
+    return PcgEngine(cross, eliminated, rng=rng)
 
 
-def _dense_engine(cross, terms, weights, limit):
+def _dense_engine(
+    cross: CrossProducts, terms: Sequence[RandomTerm], weights: np.ndarray | None, limit: Limit
+) -> Engine:
     from .dense import DenseGroupEngine
 
     try:
@@ -94,7 +114,13 @@ def _dense_engine(cross, terms, weights, limit):
     return DenseGroupEngine(cross, Z, weights)
 
 
-def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Choice:
+def choose(
+    cross: CrossProducts,
+    name: str = "auto",
+    memory_limit: float | str | None = None,
+    terms: Sequence[RandomTerm] = (),
+    weights: np.ndarray | None = None,
+) -> Choice:
     """Return how to fit: by the engine of that name, or as predicted times and memory say.
 
     Raises
@@ -106,7 +132,7 @@ def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Cho
     limit = Limit(memory_limit)
     plan = ExactPlan(cross, limit)
 
-    def choice(route, reason=""):
+    def choice(route: str, reason: str = "") -> Choice:
         return Choice(route, reason, None if route == "pcg" else plan.engine, lambda rng: _pcg_engine(cross, rng))
 
     if name == "dense":
@@ -120,12 +146,12 @@ def choose(cross, name="auto", memory_limit=None, terms=(), weights=None) -> Cho
     _check_memory(plan, pcg, name)
     if name in ("auto", "cholmod"):
         return choice("exact")
-    if nothing:
+    if pcg is None:
         return choice("exact", f"Exact instead of engine={name!r}: {nothing}.")
     return choice(*_as_asked(plan, pcg)) if name == "pcg" else choice(name)
 
 
-def nothing_to_iterate(cross):
+def nothing_to_iterate(cross: CrossProducts) -> str:
     """Return why conjugate gradients have nothing to do, empty if they have."""
     if len(cross.shapes) == 1:
         return "a single term leaves no system to iterate on"
@@ -134,7 +160,7 @@ def nothing_to_iterate(cross):
     return "the terms are nested, so that the factor does not fill in" if is_nested(cross) else ""
 
 
-def _automatic(plan, pcg):
+def _automatic(plan: ExactPlan, pcg: Cost) -> tuple[str, str]:
     """Return the route and the sentence that says why."""
     limit, by_pcg = plan.limit, f"Conjugate gradients, {pcg} predicted"
     if not limit.admits(pcg.memory):
@@ -158,7 +184,7 @@ def _automatic(plan, pcg):
     return "deviance", f"{by_pcg}, then {once}; {alone}."
 
 
-def _as_asked(plan, pcg):
+def _as_asked(plan: ExactPlan, pcg: Cost) -> tuple[str, str]:
     """Return the route of engine="pcg" and a sentence: with the exact deviance where that costs little besides."""
     most = max(UNNOTICED, BESIDES * pcg.seconds)
     against = _objection(plan, plan.floor, most) or _objection(plan, plan.cost, most)
@@ -168,7 +194,7 @@ def _as_asked(plan, pcg):
     return "deviance", f"Conjugate gradients as asked for, {pcg} predicted, then {once}."
 
 
-def _objection(plan, cost, most, least=""):
+def _objection(plan: ExactPlan, cost: Cost, most: float, least: str = "") -> str:
     """Return why the exact engine is out of the question, empty if it is not: its memory, or its time for one θ."""
     if not plan.limit.admits(cost.memory):
         return f"needs {least}{shown(cost.memory)} of {plan.limit}"
@@ -179,12 +205,12 @@ def _objection(plan, cost, most, least=""):
     return ""
 
 
-def _check_memory(plan, pcg, name):
+def _check_memory(plan: ExactPlan, pcg: Cost | None, name: str) -> None:
     """Raise an EngineError if an engine with a part in the fit does not fit the memory, and name one that does."""
     limit = plan.limit
     parts = {"polish": ("cholmod", "pcg"), "pcg": ("pcg",)}.get(name) if pcg else None
     parts, needs = parts or ("cholmod",), {"pcg": pcg.memory} if pcg else {}
-    if "cholmod" in parts or not limit.admits(pcg.memory):
+    if pcg is None or "cholmod" in parts or not limit.admits(pcg.memory):
         needs["cholmod"] = plan.memory
     lacking = [engine for engine in parts if not limit.admits(needs[engine])]
     if not lacking:

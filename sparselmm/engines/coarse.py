@@ -6,6 +6,8 @@ where A has its small eigenvalues. Equation (S8) of docs/math/pcg.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
@@ -19,7 +21,9 @@ SHARE, MOST = 6, 768  # columns of the core per coarse column, and most coarse c
 PAIRS = 20  # pairs of entries in the rows of B for every entry above which forming the coarse matrix does not pay
 
 
-def coarse_space(B, pieces, S, core_map, small):
+def coarse_space(
+    B: Coupling, pieces: Sequence[sp.csr_array], S: sp.csr_array, core_map: RelativeFactor, small: int
+) -> CoarseSpace | None:
     """Return the CoarseSpace of the terms with more than `small` columns, None where rows of B are long."""
     labels = [
         neighbourhoods(piece, B.c, s.n_columns) if s.n_effects > small else np.full(s.n_levels, -1)
@@ -28,7 +32,7 @@ def coarse_space(B, pieces, S, core_map, small):
     return CoarseSpace(B, S, core_map, labels) if any((found >= 0).any() for found in labels) else None
 
 
-def neighbourhoods(piece, c, d):
+def neighbourhoods(piece: sp.csr_array, c: int, d: int) -> np.ndarray:
     """Return the neighbourhood of every level of a core term, (l,); -1 for levels without neighbours.
 
     Two levels are near if they share levels of the first term with few others: weights Σ_i |B_ij||B_ik| / Σ_k |B_ik|.
@@ -53,7 +57,7 @@ def neighbourhoods(piece, c, d):
     return labels
 
 
-def _merged(graph, fewest):
+def _merged(graph: sp.csr_array, fewest: int) -> np.ndarray:
     """Return the cluster of every node, (n,): `fewest` clusters, more if there are more components."""
     from .spmm import merge_neighbours
 
@@ -71,7 +75,7 @@ def _merged(graph, fewest):
     return labels
 
 
-def _without_loops(graph):
+def _without_loops(graph: sp.csr_array) -> sp.csr_array:
     """Return the matrix without its diagonal, CSR."""
     graph = sp.csr_array(graph)
     graph.setdiag(0.0)
@@ -102,9 +106,10 @@ class CoarseSpace:
         log|K| and tr(R'AR - I), if the diagonal blocks of A are I.
     """
 
-    def __init__(self, B, S, core_map, labels):
+    def __init__(self, B: Coupling, S: sp.csr_array, core_map: RelativeFactor, labels: Sequence[np.ndarray]) -> None:
         self.terms = [k for k, found in enumerate(labels) if (found >= 0).any()]
-        self._kept, self._label, shapes = [], [], []
+        self._kept, self._label = [], []
+        shapes: list[TermShape] = []
         counts, indices = np.zeros(core_map.n_effects, dtype=int), []  # W: d entries in the rows of levels with a label
         for k in self.terms:
             shape, first = core_map.shapes[k], sum(s.n_effects for s in shapes)
@@ -125,14 +130,17 @@ class CoarseSpace:
         self._coupling, self._S = Coupling(canonical(B.matrix @ P), B.c), (P.T @ (S @ P)).toarray()
         self._members = np.asarray(P.sum(axis=0)).ravel()
 
-    def _with(self, values):
+    def _with(self, values: Sequence[np.ndarray]) -> sp.csr_array:
         """Return W with these blocks (levels with a label, d, d) of every term."""
         self._W.data = np.concatenate([block.ravel() for block in values])
         return self._W
 
-    def update(self, factors, H, diagonals, roots):
+    def update(
+        self, factors: Sequence[np.ndarray], H: np.ndarray, diagonals: Sequence[np.ndarray], roots: Sequence[np.ndarray]
+    ) -> None:
         """Set W and K for the λ_k of the core, H₁ (l, c, c), and D_j and L_D⁻¹ (l, d, d) of every term of the core."""
-        self._lambda, self._F = [factors[k] for k in self.terms], None
+        self._lambda = [factors[k] for k in self.terms]
+        self._F: np.ndarray | None = None
         C = self._S - self._coupling.gram(H)
         C = self.map.tdot(self._lambda, np.ascontiguousarray(self.map.tdot(self._lambda, C).T))
         C[np.diag_indices_from(C)] += self._members
@@ -156,23 +164,23 @@ class CoarseSpace:
         self._shift = self._inverse - np.eye(len(L))
         self.trace = len(L) - float(np.trace(self._K))
 
-    def _sandwich(self, multiply, C):
+    def _sandwich(self, multiply: Callable[[np.ndarray, np.ndarray], np.ndarray], C: np.ndarray) -> np.ndarray:
         """Return N⁻¹CN⁻ᵀ, or N⁻ᵀCN⁻¹, of a symmetric C."""
         for _ in range(2):
             parts = zip(self._inverses, self.map.effect_slices, strict=True)
             C = np.concatenate([multiply(inverse, C[part]) for inverse, part in parts]).T
         return np.ascontiguousarray(C)
 
-    def dot(self, V):
+    def dot(self, V: np.ndarray) -> np.ndarray:
         """Return RV."""
         return V + self._W @ (self._shift.T @ (self._W.T @ V))
 
-    def tdot(self, V):
+    def tdot(self, V: np.ndarray) -> np.ndarray:
         """Return R'V."""
         return V + self._W @ (self._shift @ (self._W.T @ V))
 
     @property
-    def correction(self):
+    def correction(self) -> np.ndarray:
         """F, where L_D⁻ᵀRR'L_D⁻¹ = D⁻¹ + PFP' and P is one for the levels of a neighbourhood."""
         if self._F is None:
             F = self._inverse.T @ self._inverse
@@ -180,7 +188,7 @@ class CoarseSpace:
             self._F = self._sandwich(blocks.tdot, F)
         return self._F
 
-    def block_sum(self, k):
+    def block_sum(self, k: int) -> np.ndarray:
         """Return Σ_j of the diagonal blocks of PFP' of a term of the core, (d, d)."""
         at = self.terms.index(k)
         shape, part = self.map.shapes[at], self.map.effect_slices[at]
@@ -189,12 +197,12 @@ class CoarseSpace:
         own = self.correction[part, part].reshape(shape.n_levels, d, shape.n_levels, d)[levels, :, levels]
         return np.einsum("j,jab->ab", size, own)
 
-    def add_quadratic(self, out):
+    def add_quadratic(self, out: np.ndarray) -> None:
         """Add the diagonal blocks of BΛ₂PFP'Λ₂'B' to out (l, c, c)."""
         F = self.map.dot(self._lambda, np.ascontiguousarray(self.map.dot(self._lambda, self.correction).T))
         self._coupling.add_quadratic(F, out)
 
 
-def _ends(counts):
+def _ends(counts: np.ndarray) -> np.ndarray:
     """Return the index pointer of rows with so many entries."""
     return np.r_[0, np.cumsum(counts)]

@@ -7,31 +7,41 @@ caller at a time.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache, wraps
 from threading import Lock
 from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
 
 from numba import njit
 
-OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OPTIONS: dict[str, Any] = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
 
 
 class _Threads:
     """Whether numba's threads ran in this process or, before the fork, in its parent."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock, self.ran, self.forked = Lock(), False, False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._fork)
 
-    def _fork(self):
+    def _fork(self) -> None:
         self.lock, self.forked = Lock(), self.ran
 
 
 _threads = _Threads()
 
 
-def on_all_threads(**options):
+def compiled(**options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return numba's decorator with these options; it keeps the types of the function."""
+    return njit(**options)
+
+
+def on_all_threads(**options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator that compiles a function whose loops run on all threads, on one where the process was forked.
 
     Parameters
@@ -40,16 +50,16 @@ def on_all_threads(**options):
         Of numba, besides OPTIONS.
     """
 
-    def decorate(function):
-        compiled = njit(**OPTIONS, **options)(function)
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        on_threads = njit(**OPTIONS, **options)(function)
 
         @wraps(function)
-        def call(*arguments):
+        def call(*arguments: P.args, **keywords: P.kwargs) -> T:
             if _threads.forked:
-                return _on_one_thread(function)(*arguments)
+                return _on_one_thread(function)(*arguments, **keywords)
             with _threads.lock:
                 _threads.ran = True
-                return compiled(*arguments)
+                return on_threads(*arguments, **keywords)
 
         return call
 
@@ -57,7 +67,7 @@ def on_all_threads(**options):
 
 
 @cache
-def _on_one_thread(function):
+def _on_one_thread(function: FunctionType) -> Callable[..., Any]:
     """Return the function compiled without threads, and so what it calls."""
     names = {
         name: _on_one_thread(value.py_func)

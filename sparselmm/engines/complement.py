@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..covariance import RelativeFactor
@@ -9,6 +12,9 @@ from . import blocks
 from .coarse import coarse_space
 from .products import Coupling, core_gram, diagonal_blocks, joined
 from .schur import coupling_pieces
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 
 class Complement:
@@ -40,7 +46,7 @@ class Complement:
         log|M| - log|A| and tr(A - I).
     """
 
-    def __init__(self, cross, eliminated, few):
+    def __init__(self, cross: CrossProducts, eliminated: int, few: int) -> None:
         rest = [k for k in range(len(cross.shapes)) if k != eliminated]
         self.map = RelativeFactor([cross.shapes[k] for k in rest])
         self.gram = np.ascontiguousarray(cross.diagonal[eliminated])
@@ -60,7 +66,7 @@ class Complement:
         """Positions of the terms whose shifts the coarse space holds."""
         return [] if self._coarse is None else self._coarse.terms
 
-    def update(self, factor, factors):
+    def update(self, factor: np.ndarray, factors: Sequence[np.ndarray]) -> None:
         """Eliminate the first term and set the preconditioner of what is left, for λ₁ and the other λ_k."""
         self._factor, self.factors = factor, factors
         M = blocks.transform(self.gram, factor)
@@ -88,7 +94,7 @@ class Complement:
             self.logdet += self._coarse.logdet
             self.trace = self._coarse.trace
 
-    def apply(self, V):
+    def apply(self, V: np.ndarray) -> np.ndarray:
         """Return AV."""
         V = self._right(V)
         product = self.schur_dot(self._by_term(blocks.dot, self._halves, V))  # halves: Λ₂L_D⁻ᵀ
@@ -96,48 +102,51 @@ class Complement:
             self._by_term(blocks.tdot, self._halves, product) + self._by_term(blocks.dot, self._ridges, V)
         )
 
-    def whiten(self, V):
+    def whiten(self, V: np.ndarray) -> np.ndarray:
         """Return R'L_D⁻¹V."""
         return self._left(self._by_term(blocks.dot, self.roots, V))
 
-    def color(self, V):
+    def color(self, V: np.ndarray) -> np.ndarray:
         """Return L_D⁻ᵀRV."""
         return self._by_term(blocks.tdot, self.roots, self._right(V))
 
-    def _right(self, V):
+    def _right(self, V: np.ndarray) -> np.ndarray:
         return V if self._coarse is None else self._coarse.dot(V)
 
-    def _left(self, V):
+    def _left(self, V: np.ndarray) -> np.ndarray:
         return V if self._coarse is None else self._coarse.tdot(V)
 
-    def _by_term(self, multiply, matrices, V):
+    def _by_term(
+        self, multiply: Callable[[np.ndarray, np.ndarray], np.ndarray], matrices: Sequence[np.ndarray], V: np.ndarray
+    ) -> np.ndarray:
         parts = [multiply(m, V[part]) for m, part in zip(matrices, self.map.effect_slices, strict=True)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def schur_dot(self, V):
+    def schur_dot(self, V: np.ndarray) -> np.ndarray:
         """Return (S₂₂ - B'H₁B)V."""
         return self._S.dot(V) - self._B.normal_dot(self.H, V)
 
-    def gram_dot(self, first, rest):
+    def gram_dot(self, first: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the two parts of SV from those of V."""
         return blocks.dot(self.gram, first) + self._B.dot(rest), self._S.dot(rest) + self._B.tdot(first)
 
-    def coupled(self, V):
+    def coupled(self, V: np.ndarray) -> np.ndarray:
         """Return BΛ₂V."""
         return self._B.dot(self.map.dot(self.factors, V))
 
-    def coupled_back(self, V):
+    def coupled_back(self, V: np.ndarray) -> np.ndarray:
         """Return Λ₂'B'V."""
         return self.map.tdot(self.factors, self._B.tdot(V))
 
-    def controls(self):
+    def controls(self) -> list[np.ndarray]:
         """Return Σ_j of the diagonal blocks of L_D⁻ᵀRR'L_D⁻¹, close to C⁻¹, (c_k, c_k) for every term of the core."""
         sums = [blocks.product(root, root, transpose=True).sum(axis=0) for root in self.roots]
-        for k in self.covered:
-            sums[k] += self._coarse.block_sum(k)
+        if self._coarse is not None:
+            for k in self.covered:
+                sums[k] += self._coarse.block_sum(k)
         return sums
 
-    def first_controls(self):
+    def first_controls(self) -> np.ndarray:
         """Return the diagonal blocks of BΛ₂L_D⁻ᵀRR'L_D⁻¹Λ₂'B', (l, c, c)."""
         out = np.zeros(self.gram.shape)
         for half, part in zip(self._halves, self.map.effect_slices, strict=True):

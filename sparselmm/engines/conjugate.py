@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,10 @@ class Solution:
 
     x: np.ndarray
     iterations: int
-    coefficients: list
+    coefficients: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
     norms: np.ndarray
 
-    def quadratic(self, first=0) -> np.ndarray:
+    def quadratic(self, first: int = 0) -> np.ndarray:
         """Return b'Ab for the columns from `first`, which started at x = 0: |b|² over the first step length."""
         values = np.zeros(self.norms.size)
         if self.coefficients:
@@ -41,7 +42,7 @@ class Solution:
             values[columns] = self.norms[columns] ** 2 / alpha
         return values[first:]
 
-    def log_quadratic(self, first=0) -> np.ndarray:
+    def log_quadratic(self, first: int = 0) -> np.ndarray:
         """Return b'log(A)b for the columns from `first`, by Lanczos quadrature.
 
         Golub & Meurant (2010); Ubaru, Chen & Saad (2017). The coefficients of the iterations are those of Lanczos from
@@ -62,7 +63,13 @@ class Solution:
         return values[first:]
 
 
-def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solution:
+def conjugate_gradients(
+    apply: Callable[[np.ndarray], np.ndarray],
+    rhs: np.ndarray,
+    tolerance: float | np.ndarray,
+    start: np.ndarray | None = None,
+    report: Callable[[int], None] | None = None,
+) -> Solution:
     """Return the solution of Ax = b for every column of b.
 
     Columns that have converged take no part in further products.
@@ -93,7 +100,8 @@ def conjugate_gradients(apply, rhs, tolerance, start=None, report=None) -> Solut
         squares = np.einsum("ij,ij->j", residual, residual)
         helps = squares < norms**2
         x, residual, squares = x + start * helps, np.where(helps, residual, rhs), np.where(helps, squares, norms**2)
-    active, coefficients = np.flatnonzero(squares > limit), []
+    active = np.flatnonzero(squares > limit)
+    coefficients: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     r, s, direction, part = residual[:, active], squares[active], residual[:, active], x[:, active]
     while active.size:
         if report is not None and len(coefficients) % REPORTED == 0:

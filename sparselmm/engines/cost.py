@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from .memory import shown
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 EVALUATIONS = 4  # of the likelihood in a fit
 DENSE_RATE = 4e10  # q³/s of LAPACK: a factorisation (0.4 of it) and an inverse
@@ -53,7 +58,7 @@ class Cost:
         return f"{seconds(self.seconds)} and {shown(self.memory)}"
 
 
-def seconds(value) -> str:
+def seconds(value: float) -> str:
     """Return a time as text, two digits of it."""
     return f"{float(f'{value:.2g}'):,g} s" if value >= 0.01 else "less than 0.01 s"
 
@@ -86,14 +91,15 @@ class Sizes:
     n_theta: int
 
     @classmethod
-    def of(cls, cross, eliminated, rest) -> Sizes:
+    def of(cls, cross: CrossProducts, eliminated: int | None, rest: Sequence[int]) -> Sizes:
         """Return the sizes of cross-products; no term is eliminated if that is None."""
         effects = [shape.n_effects for shape in cross.shapes]
-        counts = 0
-        for k in () if eliminated is None else rest:
-            counts = counts + _row_counts(cross, eliminated, k)
+        counts: int | np.ndarray = 0
+        if eliminated is not None:
+            for k in rest:
+                counts = counts + _row_counts(cross, eliminated, k)
         gram = sum(2 * block.nnz for pair, block in cross.cross.items() if eliminated not in pair)
-        own = sum(block.nnz for block in cross.diagonal if sp.issparse(block))
+        own = sum(sp.csr_array(block).nnz for block in cross.diagonal if sp.issparse(block))
         return cls(
             first=0 if eliminated is None else effects[eliminated],
             core=sum(effects[k] for k in rest),
@@ -110,7 +116,7 @@ class Sizes:
         return 4 * BYTES * (self.first + self.core) * (self.columns + self.n_theta)
 
 
-def _row_counts(cross, eliminated, k):
+def _row_counts(cross: CrossProducts, eliminated: int, k: int) -> np.ndarray:
     """Return the number of entries of every row of Z₁'WZ_k."""
     if eliminated < k:
         return np.diff(cross.cross[eliminated, k].indptr)
@@ -118,14 +124,14 @@ def _row_counts(cross, eliminated, k):
     return np.bincount(block.indices, minlength=block.shape[1])
 
 
-def dense_cost(sizes) -> Cost:
+def dense_cost(sizes: Sizes) -> Cost:
     """Return the cost of the exact engine with a dense Schur complement: C and its inverse."""
     cube, pairs = sizes.core**3 / DENSE_RATE, sizes.pairs / PAIR_RATE
     memory = 2 * BYTES * sizes.core**2 + COUPLING_BYTES * sizes.entries + sizes.vectors
     return Cost(0.4 * cube + pairs, 0.6 * cube + pairs, memory)
 
 
-def sparse_cost(sizes, entries, operations, pattern) -> Cost:
+def sparse_cost(sizes: Sizes, entries: float, operations: float, pattern: float) -> Cost:
     """Return the cost of the exact engine with a sparse one.
 
     Parameters
@@ -144,7 +150,7 @@ def sparse_cost(sizes, entries, operations, pattern) -> Cost:
     )
 
 
-def pcg_cost(sizes) -> Cost:
+def pcg_cost(sizes: Sizes) -> Cost:
     """Return the cost of conjugate gradients: two passes over B for every iteration and column."""
     products = 2 * sizes.entries + sizes.gram + PCG_FIRST * sizes.first + PCG_CORE * sizes.core
     iteration = ITERATIONS * products / PCG_RATE  # seconds for one column
@@ -153,7 +159,7 @@ def pcg_cost(sizes) -> Cost:
     return Cost(iteration * (2 * sizes.columns + PROBES), iteration * sizes.n_theta, memory)
 
 
-def classical_memory(Z) -> float:
+def classical_memory(Z: sp.sparray) -> float:
     """Return the bytes of the classical engine: Z_i and V_i of the groups of rows that share no level, dense."""
     from scipy.sparse.csgraph import connected_components
 

@@ -11,8 +11,10 @@ of all rows. This engine checks the sparse ones and is compared with them; it is
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +24,9 @@ from scipy.sparse.csgraph import connected_components
 from ..covariance import RelativeFactor
 from ..errors import EngineError
 from ..threads import all_blas_threads
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 LARGE = 2_500  # rows of a group from which LAPACK gains enough from threads
 
@@ -45,11 +50,11 @@ class Group:
     weights: np.ndarray
     map: RelativeFactor
 
-    def gram(self):
+    def gram(self) -> np.ndarray:
         """Return Z_i'W_iZ_i, (q_i, q_i)."""
         return self.Z.T @ (self.weights[:, None] * self.Z)
 
-    def condition(self, factors):
+    def condition(self, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
         """Return Z_i'V_i⁻¹Z_i, (q_i, q_i), and log|V_i| + log|W_i| for the given λ_k."""
         LZ = self.map.tdot(factors, self.Z.T)  # Λ_i'Z_i'
         V = LZ.T @ LZ
@@ -78,7 +83,7 @@ class DenseGroupEngine:
 
     slack = tolerance = 0.0
 
-    def __init__(self, cross, Z, weights=None):
+    def __init__(self, cross: CrossProducts, Z: sp.sparray, weights: np.ndarray | None = None) -> None:
         self.map = cross.relative_factor
         weights = np.ones(Z.shape[0]) if weights is None else weights
         self.groups = list(disjoint_groups(sp.csr_array(Z), weights, self.map))
@@ -91,7 +96,7 @@ class DenseGroupEngine:
         size = f"{rows:,} rows" if count == 1 else f"up to {rows:,} rows each"
         return f"dense Cholesky (LAPACK) of V, {count:,} {'group' if count == 1 else 'groups'} of {size}"
 
-    def factorize(self, theta):
+    def factorize(self, theta: np.ndarray) -> None:
         """Factor V_i(θ) of every group."""
         self.factors = self.map.unpack(theta)
         conditioned = [group.condition(self.factors) for group in self.groups]
@@ -102,23 +107,23 @@ class DenseGroupEngine:
         """Return log|M|."""
         return self._logdet
 
-    def solve(self, rhs, rough=False):
+    def solve(self, rhs: np.ndarray, rough: bool = False) -> np.ndarray:
         """Return M⁻¹ rhs = rhs - Λ'Z'V⁻¹ZΛ rhs, (q, r)."""
         product = self._by_group(self._marginals, self.map.dot(self.factors, rhs))
         return rhs - self.map.tdot(self.factors, product)
 
-    def gram_dot(self, V):
+    def gram_dot(self, V: np.ndarray) -> np.ndarray:
         """Return S V, (q, r)."""
         return self._by_group(self._grams, V)
 
-    def _by_group(self, matrices, V):
+    def _by_group(self, matrices: Sequence[np.ndarray], V: np.ndarray) -> np.ndarray:
         """Return the product of a matrix (q_i, q_i) for each group with V, (q, r)."""
         out = np.zeros(V.shape)
         for group, matrix in zip(self.groups, matrices, strict=True):
             out[group.columns] = matrix @ V[group.columns]
         return out
 
-    def _marginal_blocks(self, k):
+    def _marginal_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of Z'V⁻¹Z of term k, (l_k, c_k, c_k)."""
         shape, start = self.map.shapes[k], self.map.effect_slices[k].start
         c = shape.n_columns
@@ -130,21 +135,21 @@ class DenseGroupEngine:
             blocks[levels] = np.einsum("jajb->jab", own)
         return blocks
 
-    def inverse_blocks(self, k):
+    def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of M⁻¹ of term k, I - λ'[Z'V⁻¹Z]_jjλ, (l_k, c_k, c_k)."""
         factor = self.factors[k]
         return np.eye(factor.shape[0]) - factor.T @ self._marginal_blocks(k) @ factor
 
-    def inverse_block_sums(self):
+    def inverse_block_sums(self) -> list[np.ndarray]:
         """Return T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
         return [self.inverse_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
 
-    def marginal_block_sums(self):
+    def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each."""
         return [self._marginal_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
 
 
-def disjoint_groups(Z, weights, map_):
+def disjoint_groups(Z: sp.csr_array, weights: np.ndarray, map_: RelativeFactor) -> Iterator[Group]:
     """Yield the groups: connected components of the graph that joins every row to the levels it belongs to.
 
     Rows without a level and levels without a row have no part in V and are left out.
@@ -170,6 +175,6 @@ def disjoint_groups(Z, weights, map_):
         yield Group(columns, Z[own_rows, own].toarray(), weights[own_rows], RelativeFactor(levels))
 
 
-def _sorted_by(label, count):
+def _sorted_by(label: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices in order of their label, and where each label begins and ends, (count + 1,)."""
     return np.argsort(label, kind="stable"), np.r_[0, np.cumsum(np.bincount(label, minlength=count))]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +14,13 @@ from .core import DenseCore
 from .cost import ANALYSIS_ENTRY, PATTERN_BYTES, PRODUCT_RATE, Sizes, dense_cost, sparse_cost
 from .coupling import DenseCoupling, SparseCoupling
 from .schur import SchurEngine, coupling_pieces
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
+    from .cholmod import SparseCore
+    from .cost import Cost
+    from .memory import Limit
+    from .protocol import CoreCoupling
 
 SMALL_CORE = 400  # columns up to which a dense remainder is always fastest
 SMALL_COUPLING = 300_000  # entries up to which a dense coupling beats the compiled loops' overheads
@@ -31,7 +40,7 @@ class ExactPlan:
         Of memory: of a dense and a sparse remainder the faster one that fits is taken.
     """
 
-    def __init__(self, cross, limit):
+    def __init__(self, cross: CrossProducts, limit: Limit) -> None:
         self.cross, self.limit = cross, limit
         self.eliminated = largest_term(cross)
         self.rest = [k for k in range(len(cross.shapes)) if k != self.eliminated]
@@ -52,7 +61,7 @@ class ExactPlan:
         return self.small and sum(block.nnz for block in self.cross.cross.values()) <= SMALL_COUPLING
 
     @cached_property
-    def pieces(self) -> list:
+    def pieces(self) -> list[sp.csr_array]:
         """The blocks Z₁'WZ_k of B."""
         return [] if self.eliminated is None else coupling_pieces(self.cross, self.eliminated, self.rest)
 
@@ -73,7 +82,7 @@ class ExactPlan:
         return self.small or self.density > FILLS
 
     @cached_property
-    def floor(self):
+    def floor(self) -> Cost:
         """The least that the engine can cost, known without a symbolic analysis: no fill at all."""
         dense = dense_cost(self.sizes)
         if self.fills:
@@ -87,7 +96,7 @@ class ExactPlan:
         return 0.0 if self.fills else ANALYSIS_ENTRY * self.pattern + self.sizes.pairs / PRODUCT_RATE
 
     @property
-    def cost(self):
+    def cost(self) -> Cost:
         """The cost of the engine, after a symbolic analysis of the remainder where that can be sparse."""
         return self._analysis[0]
 
@@ -103,7 +112,7 @@ class ExactPlan:
         return f"the Cholesky factor of the {self.sizes.core:,} columns{without}"
 
     @cached_property
-    def _analysis(self):
+    def _analysis(self) -> tuple[Cost, SparseCore | None]:
         """The cost, and the remainder if it is sparse."""
         dense = dense_cost(self.sizes)
         if self.fills or not self.limit.admits(PATTERN_BYTES * self.pattern):
@@ -119,7 +128,7 @@ class ExactPlan:
             return dense, None
         return sparse, core
 
-    def _order(self, cost):
+    def _order(self, cost: Cost) -> tuple[float, float]:
         """Return a key by which costs that fit come first, then faster ones."""
         return (0.0, cost.seconds) if self.limit.admits(cost.memory) else (cost.memory, cost.seconds)
 
@@ -128,27 +137,27 @@ class ExactPlan:
         cross, eliminated = self.cross, self.eliminated
         if not self.rest:
             return SchurEngine(cross, eliminated, None, None)
-        core = None if self.small else self._analysis[1]
-        core = DenseCore(cross, self.rest) if core is None else core
+        sparse = None if self.small else self._analysis[1]
+        core = DenseCore(cross, self.rest) if sparse is None else sparse
         if eliminated is None:
             return SchurEngine(cross, None, core, None)
         c = cross.shapes[eliminated].n_columns
         size, filled = cross.shapes[eliminated].n_effects * core.size, sum(piece.nnz for piece in self.pieces)
         full = size <= LARGEST_DENSE_COUPLING and filled > FULL * size
         if core.rank is None and (size <= SMALL_COUPLING or full):
-            coupling = DenseCoupling(sp.hstack(self.pieces), c, core.map)
+            coupling: CoreCoupling = DenseCoupling(sp.hstack(self.pieces), c, core.map)
         else:
             coupling = SparseCoupling(self.pieces, c, core.map, core.rank)
         return SchurEngine(cross, eliminated, core, coupling)
 
 
-def largest_term(cross):
+def largest_term(cross: CrossProducts) -> int | None:
     """Return the position of the term with most effects among those with a grouping factor, None if there is none."""
     grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
     return max(grouped, key=lambda k: cross.shapes[k].n_effects, default=None)
 
 
-def is_nested(cross) -> bool:
+def is_nested(cross: CrossProducts) -> bool:
     """Return whether the terms are a chain: each level of one lies within one level of the next larger one."""
     shapes = cross.shapes
     if any(sp.issparse(block) for block in cross.diagonal):
@@ -161,7 +170,7 @@ def is_nested(cross) -> bool:
     return True
 
 
-def sampled_density(pieces, samples=64):
+def sampled_density(pieces: Sequence[sp.csr_array], samples: int = 64) -> float:
     """Return the mean share of non-zero entries in some columns of B'B, evenly spread; B in pieces side by side."""
     patterns = [_pattern(piece) for piece in pieces]
     starts = np.cumsum([0, *(piece.shape[1] for piece in pieces)])
@@ -173,12 +182,12 @@ def sampled_density(pieces, samples=64):
     return entries / (columns.size * starts[-1])
 
 
-def product_pattern(B):
+def product_pattern(B: sp.csr_array) -> sp.csr_array:
     """Return the pattern of B'B."""
     pattern = _pattern(B)
     return sp.csr_array(pattern.T @ pattern).astype(float)
 
 
-def _pattern(matrix):
+def _pattern(matrix: sp.csr_array) -> sp.csr_array:
     """Return the pattern of a matrix, which shares its indices; sums of true values are true."""
     return sp.csr_array((np.ones(matrix.nnz, dtype=bool), matrix.indices, matrix.indptr), shape=matrix.shape)

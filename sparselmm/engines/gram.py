@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 
 from ..covariance import RelativeFactor
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 
 class GramPlan:
@@ -19,20 +25,26 @@ class GramPlan:
         S itself, both triangles.
     """
 
-    def __init__(self, cross, terms, extra=None, rank=None):
+    def __init__(
+        self,
+        cross: CrossProducts,
+        terms: Sequence[int],
+        extra: sp.sparray | None = None,
+        rank: np.ndarray | None = None,
+    ) -> None:
         self.terms = terms
         self.map = RelativeFactor([cross.shapes[k] for k in terms])
         self.size = self.map.n_effects
         self._pieces = []  # (k, m, blocks (b, c_k, c_m)): block row of term k, block column of term m
-        rows, columns = [], []
+        row_parts, column_parts = [], []
         for k, m, blocks, block_rows, block_columns in self._blocks(cross):
             c, d = blocks.shape[1:]
             row = self.map.effect_slices[k].start + block_rows[:, None, None] * c + np.arange(c)[:, None]
             column = self.map.effect_slices[m].start + block_columns[:, None, None] * d + np.arange(d)
-            rows.append(np.broadcast_to(row, blocks.shape).ravel())
-            columns.append(np.broadcast_to(column, blocks.shape).ravel())
+            row_parts.append(np.broadcast_to(row, blocks.shape).ravel())
+            column_parts.append(np.broadcast_to(column, blocks.shape).ravel())
             self._pieces.append((k, m, blocks))
-        rows, columns = np.concatenate(rows), np.concatenate(columns)
+        rows, columns = np.concatenate(row_parts), np.concatenate(column_parts)
         self._source = np.flatnonzero(rows >= columns)
         rows, columns = rows[self._source], columns[self._source]
         if rank is not None:
@@ -58,7 +70,7 @@ class GramPlan:
             shape=shape,
         )
 
-    def _blocks(self, cross):
+    def _blocks(self, cross: CrossProducts) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]:
         """Yield (k, m, blocks, block rows, block columns) of S, lower block triangle, by position in terms."""
         for k, term in enumerate(self.terms):
             block = cross.diagonal[term]
@@ -75,7 +87,7 @@ class GramPlan:
                 rows = np.repeat(np.arange(block.indptr.size - 1), np.diff(block.indptr))
                 yield k, m, block.data, rows, block.indices
 
-    def values(self, factors, out=None):
+    def values(self, factors: Sequence[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
         """Return the data of Λ'SΛ + I on the pattern, for the λ_k of these terms."""
         parts = []
         for k, m, blocks in self._pieces:
@@ -91,7 +103,7 @@ class GramPlan:
         return data
 
 
-def _permuted(pattern, rank):
+def _permuted(pattern: sp.sparray, rank: np.ndarray) -> sp.coo_array:
     """Return the symmetric pattern with row and column i moved to rank[i]."""
     pattern = sp.coo_array(pattern)
     return sp.coo_array((pattern.data, (rank[pattern.row], rank[pattern.col])), shape=pattern.shape)

@@ -11,13 +11,13 @@ positions column_ptr[b]:column_ptr[b + 1].
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from .compiled import OPTIONS, on_all_threads
+from .compiled import OPTIONS, compiled, on_all_threads
 
 
 @on_all_threads(parallel=True)
-def block_dot(blocks, V, out, transpose):
+def block_dot(blocks: np.ndarray, V: np.ndarray, out: np.ndarray, transpose: bool) -> None:
     """out_j = B_j V_j (or B_j' V_j) for blocks (l, c, c) and V, out of shape (l, c, r)."""
     levels, c, _ = blocks.shape
     for j in prange(levels):
@@ -29,14 +29,21 @@ def block_dot(blocks, V, out, transpose):
                 out[j, a, r] = total
 
 
-@njit(inline="always")
-def _alternate(i, size):
+@compiled(inline="always")
+def _alternate(i: int, size: int) -> int:
     """Return 0, size-1, 1, size-2, ...: equal work for threads that own halves of the range."""
     return i // 2 if i % 2 == 0 else size - 1 - i // 2
 
 
 @on_all_threads(parallel=True)
-def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
+def subtract_gram_dense(
+    C: np.ndarray,
+    R: np.ndarray,
+    indices: np.ndarray,
+    row_end: np.ndarray,
+    by_column: np.ndarray,
+    column_ptr: np.ndarray,
+) -> None:
     """C[b, a] -= Σ_j R_jb' R_ja for a >= b; C is C-ordered (q, q)."""
     size, c = C.shape[0], R.shape[1]
     for i in prange(size):
@@ -56,8 +63,19 @@ def subtract_gram_dense(C, R, indices, row_end, by_column, column_ptr):
                     row[indices[s]] -= total
 
 
-@njit(**OPTIONS)
-def _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, sums):
+@compiled(**OPTIONS)
+def _add_products(
+    row: np.ndarray,
+    b: int,
+    G: np.ndarray,
+    indices: np.ndarray,
+    row_end: np.ndarray,
+    by_column: np.ndarray,
+    column_ptr: np.ndarray,
+    level: np.ndarray,
+    v: np.ndarray,
+    sums: np.ndarray,
+) -> None:
     """Add the terms of column b to Σ_ab G_ja inverse[a, b] G_jb' of its levels; row[a] = inverse[b, a], v is work."""
     c = G.shape[1]
     for t in range(column_ptr[b], column_ptr[b + 1]):
@@ -79,7 +97,17 @@ def _add_products(row, b, G, indices, row_end, by_column, column_ptr, level, v, 
 
 
 @on_all_threads(parallel=True)
-def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
+def quadratic_dense(
+    inverse: np.ndarray,
+    G: np.ndarray,
+    indices: np.ndarray,
+    row_end: np.ndarray,
+    by_column: np.ndarray,
+    column_ptr: np.ndarray,
+    level: np.ndarray,
+    n_levels: int,
+    threads: int,
+) -> np.ndarray:
     """Return Σ_ab G_ja inverse[a, b] G_jb' per level, (l, c, c); only inverse[b, a] with a >= b is read."""
     size, c = inverse.shape[0], G.shape[1]
     sums = np.zeros((threads, n_levels, c, c))
@@ -92,7 +120,17 @@ def quadratic_dense(inverse, G, indices, row_end, by_column, column_ptr, level, 
 
 
 @on_all_threads(parallel=True)
-def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, column_ptr, threads):
+def subtract_gram_sparse(
+    data: np.ndarray,
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    R: np.ndarray,
+    indices: np.ndarray,
+    row_end: np.ndarray,
+    by_column: np.ndarray,
+    column_ptr: np.ndarray,
+    threads: int,
+) -> None:
     """data -= R'R on the lower triangle of a CSC pattern (indptr, rows) that contains it."""
     size, c = indptr.size - 1, R.shape[1]
     for thread in prange(threads):
@@ -111,7 +149,19 @@ def subtract_gram_sparse(data, indptr, rows, R, indices, row_end, by_column, col
 
 
 @on_all_threads(parallel=True)
-def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, column_ptr, level, n_levels, threads):
+def quadratic_sparse(
+    inverse: np.ndarray,
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    G: np.ndarray,
+    indices: np.ndarray,
+    row_end: np.ndarray,
+    by_column: np.ndarray,
+    column_ptr: np.ndarray,
+    level: np.ndarray,
+    n_levels: int,
+    threads: int,
+) -> np.ndarray:
     """Return Σ_ab G_ja inverse_ab G_jb' per level, (l, c, c), inverse on a lower CSC pattern that contains G'G."""
     size, c = indptr.size - 1, G.shape[1]
     sums = np.zeros((threads, n_levels, c, c))
@@ -127,8 +177,16 @@ def quadratic_sparse(inverse, indptr, rows, G, indices, row_end, by_column, colu
     return sums.sum(axis=0)
 
 
-@njit(parallel=True, **OPTIONS)
-def _gather(indptr, rows, inverse, dense_from, members, position, out):
+@compiled(parallel=True, **OPTIONS)
+def _gather(
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    inverse: np.ndarray,
+    dense_from: int,
+    members: np.ndarray,
+    position: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """out[a, b] = entry (members[a], members[b]) of the inverse, both triangles; position[members[a]] = a."""
     for b in prange(members.size):
         k = members[b]
@@ -148,7 +206,9 @@ def _gather(indptr, rows, inverse, dense_from, members, position, out):
 
 
 @on_all_threads()
-def selected_inverse(indptr, rows, L, supernodes, dense_from, inverse):
+def selected_inverse(
+    indptr: np.ndarray, rows: np.ndarray, L: np.ndarray, supernodes: np.ndarray, dense_from: int, inverse: np.ndarray
+) -> None:
     """Takahashi's recursion, supernode by supernode: fill `inverse` with (LL')⁻¹ on the pattern of L.
 
     L is a sorted lower CSC matrix; supernodes are the first columns of runs whose patterns are nested, then
@@ -202,8 +262,8 @@ def selected_inverse(indptr, rows, L, supernodes, dense_from, inverse):
                 inverse[start + r - c] = corner[r, c]
 
 
-@njit(**OPTIONS)
-def column_counts(indptr, rows):
+@compiled(**OPTIONS)
+def column_counts(indptr: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the number of entries in each column of L for a lower CSC pattern in elimination order.
 
     Walks every row's subtree of the elimination tree (Liu 1990), O(nnz of L).

@@ -17,7 +17,7 @@ GROUPS = (  # of a container: its limit, its use, and the files in that which ca
 )
 
 
-def limit_of(memory_limit=None) -> float:
+def limit_of(memory_limit: float | str | None = None) -> float:
     """Return a limit in bytes: a number of them, text such as "8GB", or by default most of what is free.
 
     Raises
@@ -29,8 +29,8 @@ def limit_of(memory_limit=None) -> float:
         return SHARE * free_memory()
     found = re.fullmatch(r"([0-9.eE+]+|inf)\s*([A-Za-z]*)", str(memory_limit).strip())
     try:
-        limit = float(found[1]) * UNITS[found[2].upper()]
-    except (TypeError, ValueError, KeyError):
+        limit = float(found[1]) * UNITS[found[2].upper()] if found else math.nan
+    except (ValueError, KeyError):
         limit = math.nan
     if not limit > 0:
         raise ValueError(f"memory_limit={memory_limit!r} is not an amount of memory: give bytes or text such as '8GB'.")
@@ -42,7 +42,7 @@ def free_memory() -> float:
     return min(_machine(), *(_left(*group) for group in GROUPS))
 
 
-def _machine():
+def _machine() -> float:
     """Return what is free on the machine: MemAvailable of Linux, elsewhere all that it has."""
     available = _fields("/proc/meminfo").get("MemAvailable:")
     if available is not None:
@@ -53,7 +53,7 @@ def _machine():
         return math.inf
 
 
-def _left(folder, limit, use, droppable):
+def _left(folder: str, limit: str, use: str, droppable: str) -> float:
     """Return what a container may still take, infinite if it has no limit."""
     limit, use = (_text(f"{folder}/{name}").strip() for name in (limit, use))
     if not (limit.isdigit() and use.isdigit()):
@@ -61,13 +61,13 @@ def _left(folder, limit, use, droppable):
     return float(limit) - float(use) + _fields(f"{folder}/memory.stat").get(droppable, 0.0)
 
 
-def _fields(path):
+def _fields(path: str) -> dict[str, float]:
     """Return the lines "name number ..." of a file as a dictionary."""
     lines = (line.split() for line in _text(path).splitlines())
     return {line[0]: float(line[1]) for line in lines if len(line) > 1}
 
 
-def _text(path):
+def _text(path: str) -> str:
     """Return the content of a file, nothing if it cannot be read."""
     try:
         return Path(path).read_text()
@@ -75,7 +75,7 @@ def _text(path):
         return ""
 
 
-def shown(size) -> str:
+def shown(size: float) -> str:
     """Return an amount of memory as text, two digits of it."""
     unit = "GB" if size >= 1e9 else "MB"
     return f"{float(f'{size / UNITS[unit]:.2g}'):,g} {unit}" if size >= 1e6 else "less than 1 MB"
@@ -84,7 +84,7 @@ def shown(size) -> str:
 class Limit:
     """The memory that a fit may take: as given (see `limit_of`), or what there is, looked up when it matters."""
 
-    def __init__(self, memory_limit=None):
+    def __init__(self, memory_limit: float | str | None = None) -> None:
         self._given = None if memory_limit is None else limit_of(memory_limit)
 
     @cached_property
@@ -92,7 +92,7 @@ class Limit:
         """The limit."""
         return limit_of() if self._given is None else self._given
 
-    def admits(self, size) -> bool:
+    def admits(self, size: float) -> bool:
         """Return whether so many bytes are within the limit."""
         return (self._given is None and size < TRIFLE) or size <= self.bytes
 

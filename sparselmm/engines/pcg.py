@@ -6,7 +6,9 @@ All iterations are on A, the preconditioned Schur complement C of the eliminated
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,14 @@ from . import blocks
 from .complement import Complement
 from .conjugate import conjugate_gradients
 from .products import outer_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Probed = tuple[int, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]
+
+    from ..crossproducts import CrossProducts
+    from .conjugate import Solution
 
 PROBES = 8
 EXACT, ROUGH = 1e-10, 1e-5  # residuals, relative, of solutions for β and u, and of those for probes and the information
@@ -50,7 +60,9 @@ class PcgEngine:
 
     slack, tolerance = 1.0, 1e-5  # see `Engine`
 
-    def __init__(self, cross, eliminated, probes=PROBES, rng=0):
+    def __init__(
+        self, cross: CrossProducts, eliminated: int, probes: int = PROBES, rng: int | np.random.Generator = 0
+    ) -> None:
         self.map, self.eliminated = cross.relative_factor, eliminated
         self._rest = [k for k in range(len(cross.shapes)) if k != eliminated]
         self._first = self.map.effect_slices[eliminated]
@@ -60,7 +72,9 @@ class PcgEngine:
         self.rng = np.random.default_rng(rng)
         self.seed = deepcopy(self.rng)
         self._signs = np.empty((self.core_map.n_effects, 0))
-        self.iterations, self.report, self._last = 0, None, {}
+        self.iterations = 0
+        self.report: Callable[[int], None] | None = None
+        self._last: dict[tuple[int, ...], np.ndarray] = {}
         self.add_probes(probes)
 
     @property
@@ -77,30 +91,31 @@ class PcgEngine:
         """Number of random probes."""
         return self._signs.shape[1]
 
-    def add_probes(self, count):
+    def add_probes(self, count: int) -> None:
         """Draw further probes, one after the other: signs of every column of the core."""
         more = self.rng.integers(0, 2, (count, self._signs.shape[0])).T * 2.0 - 1.0
         self._signs = np.ascontiguousarray(np.concatenate([self._signs, more], axis=1))
-        self._solved = self._marginal = None
+        self._solved: Probed | None = None
+        self._marginal: list[np.ndarray] | None = None
 
-    def factorize(self, theta):
+    def factorize(self, theta: np.ndarray) -> None:
         """Eliminate the first term and take the preconditioner of what is left, at θ."""
         self._solved = self._marginal = None
         self.factors = self.map.unpack(theta)
         self._core.update(self.factors[self.eliminated], [self.factors[k] for k in self._rest])
 
-    def _conjugate(self, rhs, tolerance, start=None):
+    def _conjugate(self, rhs: np.ndarray, tolerance: float | np.ndarray, start: np.ndarray | None = None) -> Solution:
         """Return the Solution of A x = rhs."""
         solution = conjugate_gradients(self._core.apply, rhs, tolerance, start, self.report)
         self.iterations = max(self.iterations, solution.iterations)
         return solution
 
-    def _solve_core(self, rhs, rough):
+    def _solve_core(self, rhs: np.ndarray, rough: bool) -> np.ndarray:
         """Return C⁻¹ rhs."""
         rhs = self._core.whiten(rhs)
         return self._core.color(self._conjugate(rhs, ROUGH).x if rough else self._solve_exactly(rhs))
 
-    def _solve_exactly(self, rhs):
+    def _solve_exactly(self, rhs: np.ndarray) -> np.ndarray:
         """Return A⁻¹ rhs, from where the last solution of as many columns ended.
 
         The probes of a new θ go along: a product costs little more for some columns more.
@@ -115,13 +130,13 @@ class PcgEngine:
         self._last = {rhs.shape: solution.x[:, :width]}
         return solution.x[:, :width]
 
-    def _split(self, V):
+    def _split(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return V[self._first], np.concatenate([V[: self._first.start], V[self._first.stop :]])
 
-    def _join(self, first, rest):
+    def _join(self, first: np.ndarray, rest: np.ndarray) -> np.ndarray:
         return np.concatenate([rest[: self._first.start], first, rest[self._first.start :]])
 
-    def solve(self, rhs, rough=False):
+    def solve(self, rhs: np.ndarray, rough: bool = False) -> np.ndarray:
         """Return M⁻¹ rhs, (q, r)."""
         first, rest = self._split(rhs)
         outer = self._core.inverse @ self.factors[self.eliminated].T  # M₁⁻¹Λ₁'
@@ -129,11 +144,11 @@ class PcgEngine:
         rest = self._solve_core(rest, rough)
         return self._join(blocks.dot(self._core.inverse, first) - blocks.dot(outer, self._core.coupled(rest)), rest)
 
-    def gram_dot(self, V):
+    def gram_dot(self, V: np.ndarray) -> np.ndarray:
         """Return S V, (q, r)."""
         return self._join(*self._core.gram_dot(*self._split(V)))
 
-    def _probed(self):
+    def _probed(self) -> Probed:
         """Return v and z, A⁻¹z (q₂, v + t), z'log(A)z and z'(A - I)z: v orthonormal modes, then t random probes."""
         if self._solved is None:
             modes, z = self._probes()
@@ -141,12 +156,12 @@ class PcgEngine:
             self._solved = modes, z, solution.x, _log_parts(solution, z)
         return self._solved
 
-    def _probes(self):
+    def _probes(self) -> tuple[int, np.ndarray]:
         """Return v and z: v orthonormal modes, then t random probes orthogonal to them."""
         modes = np.linalg.qr(self._modes())[0]
         return modes.shape[1], np.column_stack([modes, self._signs - modes @ (modes.T @ self._signs)])
 
-    def _modes(self):
+    def _modes(self) -> np.ndarray:
         """Return columns that are not left to chance, (q₂, v).
 
         All of a small term; of others what A all but annihilates unless the coarse space holds it, a shift of the
@@ -168,7 +183,7 @@ class PcgEngine:
         """Return the estimate of log|M|, by stochastic Lanczos quadrature."""
         return self._core.logdet + float(self._log_samples().mean())
 
-    def _log_samples(self):
+    def _log_samples(self) -> np.ndarray:
         """Return an estimate of log|A| from every probe, (t,): the modes exact, tr(A - I) as control."""
         modes, _, _, (logs, controls) = self._probed()
         exact = self._core.trace + logs[:modes].sum() - controls[:modes].sum()
@@ -179,15 +194,15 @@ class PcgEngine:
         samples = self._log_samples()
         return float(samples.std(ddof=1) / np.sqrt(samples.size))
 
-    def inverse_block_sums(self):
+    def inverse_block_sums(self) -> list[np.ndarray]:
         """Return estimates of T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
         return [samples.mean(axis=0) for samples in self._trace_samples()]
 
-    def _trace_samples(self):
+    def _trace_samples(self) -> list[np.ndarray]:
         """Return an estimate of every T_k from every probe, (t, c_k, c_k): A⁻¹ = E zz' is exact, A⁻¹ - I probed."""
         modes, z, x, _ = self._probed()
         difference, plain = self._core.color(x - z), self._core.color(z)
-        samples = [None] * len(self.map.shapes)
+        samples = [np.empty(0)] * len(self.map.shapes)
         for k, exact, part in zip(self._rest, self._core.controls(), self.core_map.effect_slices, strict=True):
             levels = self.map.shapes[k].n_levels
             samples[k] = exact + outer_sums(difference[part], plain[part], levels, modes)
@@ -197,7 +212,7 @@ class PcgEngine:
         samples[self.eliminated] = exact.sum(axis=0) + outer_sums(left, right, len(outer), modes)
         return samples
 
-    def check_solves(self, count):
+    def check_solves(self, count: int) -> None:
         """Raise an EngineError if solutions for so many columns would take more than minutes."""
         work = 2.0 * count * max(self.iterations, 10) * self._core.nnz
         if work > MOST_SOLVING:
@@ -207,7 +222,7 @@ class PcgEngine:
                 "with some rows."
             )
 
-    def inverse_blocks(self, k):
+    def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k): by solves for the columns of the core."""
         if k == self.eliminated:
             out = self._core.inverse.copy()  # + M₁⁻¹Λ₁'BΛ₂C⁻¹Λ₂'B'Λ₁M₁⁻¹
@@ -225,7 +240,7 @@ class PcgEngine:
             found.append(solved[columns].reshape(levels.size, c, levels.size, c)[levels, :, levels])
         return np.concatenate(found)
 
-    def _core_inverse(self, part, width):
+    def _core_inverse(self, part: slice, width: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield some columns of the core at a time, their columns E of I and C⁻¹E."""
         self.check_solves(part.stop - part.start)
         for start in range(part.start, part.stop, width):
@@ -234,22 +249,22 @@ class PcgEngine:
             unit[columns, np.arange(columns.size)] = 1.0
             yield columns, unit, self._core.color(self._conjugate(self._core.whiten(unit), EXACT).x)
 
-    def marginal_block_sums(self):
+    def marginal_block_sums(self) -> list[np.ndarray]:
         """Return estimates of Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each."""
         return [samples.mean(axis=0) for samples in self._marginal_samples()]
 
-    def gradient_samples(self):
+    def gradient_samples(self) -> np.ndarray:
         """Return ∂d/∂θ's random part from every probe, (t, m)."""
         parts = [2.0 * D @ factor for D, factor in zip(self._marginal_samples(), self.factors, strict=True)]
         return np.array([self.map.pack([part[t] for part in parts]) for t in range(self.probes)])
 
-    def _marginal_samples(self):
+    def _marginal_samples(self) -> list[np.ndarray]:
         """Return an estimate of every Σ_j [Z'V⁻¹Z]_jj from every probe, (t, c_k, c_k): (6), or (S9) if λ_k is small."""
         if self._marginal is None:
             self._marginal = self._take_marginal_samples()
         return self._marginal
 
-    def _take_marginal_samples(self):
+    def _take_marginal_samples(self) -> list[np.ndarray]:
         """Return `_marginal_samples`, computed; they are asked for by the derivatives and by their errors."""
         out = []
         for k, (T, factor, shape) in enumerate(zip(self._trace_samples(), self.factors, self.map.shapes, strict=True)):
@@ -260,7 +275,7 @@ class PcgEngine:
                 out.append(inverse.T @ (shape.n_levels * np.eye(len(factor)) - T) @ inverse)
         return out
 
-    def _core_samples(self, k, T):
+    def _core_samples(self, k: int, T: np.ndarray) -> np.ndarray:
         """Return (S9) for a term of the core from the samples of T_k: along the small singular vectors of λ_k nothing
         is divided by their singular values."""
         modes, z, x, _ = self._probed()
@@ -270,7 +285,7 @@ class PcgEngine:
         small, U = s < SMALL, U / size[:, None]
         inverse = np.where(small, 0.0, 1.0 / np.where(small, 1.0, s))
 
-        def rows(V):
+        def rows(V: np.ndarray) -> np.ndarray:
             V = self._core.color(V)
             product = self._core.schur_dot(self.core_map.dot(self._core.factors, V))[part]
             product, V = (values.reshape(levels, shape.n_columns, -1) for values in (product, V[part]))
@@ -283,7 +298,7 @@ class PcgEngine:
         back = np.linalg.inv(U)
         return back.T @ G @ back
 
-    def _first_samples(self):
+    def _first_samples(self) -> np.ndarray:
         """Return (8) for the eliminated term: S₁ - S₁H₁S₁ - (I - S₁H₁)BΛ₂C⁻¹Λ₂'B'(I - S₁H₁)'."""
         modes, z, x, _ = self._probed()
         S, H = self._core.gram, self._core.H
@@ -294,6 +309,6 @@ class PcgEngine:
         return exact.sum(axis=0) - outer_sums(left, right, len(S), modes)
 
 
-def _log_parts(solution, z, first=0):
+def _log_parts(solution: Solution, z: np.ndarray, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return z'log(A)z and z'(A - I)z of the solution's columns from `first`, which are those of A⁻¹z."""
     return solution.log_quadratic(first), solution.quadratic(first) - np.einsum("ij,ij->j", z, z)

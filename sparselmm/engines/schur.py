@@ -10,10 +10,18 @@ C is dense (LAPACK), sparse (CHOLMOD) or empty; with no eliminated term it is M 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import scipy.sparse as sp
 
+from ..covariance import triangle
 from . import blocks
+from .protocol import Core, CoreCoupling
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 WELL_CONDITIONED = 1e-5  # squared smallest singular value of λ_k, scaled, above which (7) beats (8) in precision
 FEW = 512  # columns of a term up to which (8) is computed by block solves
@@ -35,12 +43,15 @@ class SchurEngine:
 
     slack = tolerance = 0.0
 
-    def __init__(self, cross, eliminated, core, coupling):
+    def __init__(
+        self, cross: CrossProducts, eliminated: int | None, core: Core | None, coupling: CoreCoupling | None
+    ) -> None:
         self.map = cross.relative_factor
-        self.core, self.coupling, self.eliminated = core, coupling, eliminated
+        self.core, self.coupling = cast(Core, core), cast(CoreCoupling, coupling)  # None where there is no such part
+        self.eliminated = eliminated
         self._first = slice(0, 0) if eliminated is None else self.map.effect_slices[eliminated]
         self._rest = [k for k in range(len(cross.shapes)) if k != eliminated]
-        self._gram = None if eliminated is None else np.ascontiguousarray(cross.diagonal[eliminated])
+        self._gram = np.empty((0, 0, 0)) if eliminated is None else np.ascontiguousarray(cross.diagonal[eliminated])
         self._scales = [cross.column_scale(k) * np.sqrt(cross.nobs / s.n_levels) for k, s in enumerate(cross.shapes)]
 
     @property
@@ -54,16 +65,16 @@ class SchurEngine:
             parts.append(self.core.describe())
         return ", ".join(parts)
 
-    def _split(self, V):
+    def _split(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the parts of V (q, r) of the eliminated term and of the core, in the core's order."""
         if self.core is None:
-            return V, None
+            return V, V[:0]
         rest = V
         if self.eliminated is not None:
             rest = np.concatenate([V[: self._first.start], V[self._first.stop :]])
         return V[self._first], rest if self.core.rank is None else rest[self.core.permutation]
 
-    def _join(self, first, rest):
+    def _join(self, first: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Undo `_split`."""
         if self.core is None:
             return first
@@ -72,7 +83,7 @@ class SchurEngine:
         start = self._first.start
         return np.concatenate([rest[:start], first, rest[start:]])
 
-    def factorize(self, theta):
+    def factorize(self, theta: np.ndarray) -> None:
         """Factor M(θ)."""
         self.factors = self.map.unpack(theta)
         rest = [self.factors[k] for k in self._rest]
@@ -87,13 +98,13 @@ class SchurEngine:
         if self.core is not None:
             self.core.factorize(rest, self.coupling)
             self._logdet += self.core.logdet()
-        self._quadratic = None
+        self._quadratic: np.ndarray | None = None
 
     def logdet(self) -> float:
         """Return log|M|."""
         return self._logdet
 
-    def solve(self, rhs, rough=False):
+    def solve(self, rhs: np.ndarray, rough: bool = False) -> np.ndarray:
         """Return M⁻¹ rhs, (q, r)."""
         first, rest = self._split(rhs)
         if self.eliminated is None:
@@ -104,7 +115,7 @@ class SchurEngine:
             first = first - self.coupling.dot(rest)
         return self._join(blocks.tdot(self._inverse_cholesky, first), rest)
 
-    def gram_dot(self, V):
+    def gram_dot(self, V: np.ndarray) -> np.ndarray:
         """Return S V, (q, r)."""
         first, rest = self._split(V)
         if self.eliminated is None:
@@ -115,13 +126,13 @@ class SchurEngine:
             rest = self.core.gram_dot(rest) + self.coupling.gram_tdot(first)
         return self._join(product, rest)
 
-    def _coupled(self):
+    def _coupled(self) -> np.ndarray:
         """Return (BΛ₂)_j C⁻¹ (BΛ₂)_j' per level of the eliminated term, (l, c, c); one pass per θ."""
         if self._quadratic is None:
             self._quadratic = self.coupling.quadratic(self.core)
         return self._quadratic
 
-    def inverse_blocks(self, k):
+    def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k)."""
         if k != self.eliminated:
             return self.core.inverse_blocks(self._rest.index(k))
@@ -131,15 +142,15 @@ class SchurEngine:
             inverse += blocks.sandwich(inverse @ self.factors[k].T, self._coupled())
         return inverse
 
-    def inverse_block_sums(self):
+    def inverse_block_sums(self) -> list[np.ndarray]:
         """Return T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
         return [self.inverse_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
 
-    def marginal_block_sums(self):
+    def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each: from T_k where λ_k is well conditioned (7), else directly (8)."""
         return [self._marginal_block_sum(k) for k in range(len(self.map.shapes))]
 
-    def _marginal_block_sum(self, k):
+    def _marginal_block_sum(self, k: int) -> np.ndarray:
         factor, shape = self.factors[k], self.map.shapes[k]
         scaled = factor * self._scales[k][:, None]
         smallest = abs(scaled[0, 0]) if shape.n_columns == 1 else np.linalg.svd(scaled, compute_uv=False)[-1]
@@ -149,7 +160,7 @@ class SchurEngine:
             return self._eliminated_marginal_sum(factor)
         return self._solved_marginal_sum(k) if shape.n_effects <= FEW else self._raised_marginal_sum(k)
 
-    def _eliminated_marginal_sum(self, factor):
+    def _eliminated_marginal_sum(self, factor: np.ndarray) -> np.ndarray:
         """Return (8) for the eliminated term: Σ_j S_j - S_jH_jS_j - (I - S_jH_j)Q_j(I - S_jH_j)', H_j = λM_j⁻¹λ'."""
         S, inner = self._gram, self._inverse_cholesky @ factor.T
         SH = S @ (inner.transpose(0, 2, 1) @ inner)
@@ -158,13 +169,13 @@ class SchurEngine:
             marginal -= blocks.sandwich(np.eye(S.shape[1]) - SH, self._coupled())
         return marginal.sum(axis=0)
 
-    def _unscaled_marginal_sum(self, k):
+    def _unscaled_marginal_sum(self, k: int) -> np.ndarray:
         """Return λ_k⁻ᵀ(l_k I - T_k)λ_k⁻¹, equation (6)."""
         shape, inverse = self.map.shapes[k], np.linalg.inv(self.factors[k])
         inner = shape.n_levels * np.eye(shape.n_columns) - self.inverse_blocks(k).sum(axis=0)
         return inverse.T @ inner @ inverse
 
-    def _solved_marginal_sum(self, k):
+    def _solved_marginal_sum(self, k: int) -> np.ndarray:
         """Return (8) by a block solve with the columns of term k: Σ_j of E_j'(S - SΛM⁻¹Λ'S)E_j."""
         shape, part = self.map.shapes[k], self.map.effect_slices[k]
         l, c = shape.n_levels, shape.n_columns
@@ -173,14 +184,14 @@ class SchurEngine:
         product = (SE[part] - half.T @ self.solve(half)).reshape(l, c, l, c)
         return product[np.arange(l), :, np.arange(l), :].sum(axis=0)
 
-    def _raised_marginal_sum(self, k):
+    def _raised_marginal_sum(self, k: int) -> np.ndarray:
         """Return (6) at a nearby θ, where the small singular values of λ_k are raised."""
         factors, size = list(self.factors), self._scales[k][:, None]
         if self.map.shapes[k].structure == "diagonal":
             factors[k] = np.diag(np.maximum(np.abs(np.diag(factors[k])), RAISED / size[:, 0]))
         else:
             left, values, _ = np.linalg.svd(factors[k] * size)
-            factors[k] = np.linalg.qr((left * np.maximum(values, RAISED)).T, mode="r").T / size
+            factors[k] = triangle((left * np.maximum(values, RAISED)).T).T / size
         here = self.map.pack(self.factors)
         try:
             self.factorize(self.map.pack(factors))
@@ -189,6 +200,6 @@ class SchurEngine:
             self.factorize(here)
 
 
-def coupling_pieces(cross, eliminated, rest):
+def coupling_pieces(cross: CrossProducts, eliminated: int, rest: Sequence[int]) -> list[sp.csr_array]:
     """Return the sparse pieces Z₁'WZ_k of the coupling, one for each of the other terms."""
     return [cross.cross[eliminated, k] if eliminated < k else sp.csr_array(cross.cross[k, eliminated].T) for k in rest]

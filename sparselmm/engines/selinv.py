@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 
-def selected_inverse(indptr, indices, data):
+def selected_inverse(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Return (LL')⁻¹ on the pattern of L, as data of the same lower CSC matrix with sorted indices.
 
     The trailing columns that form a dense triangle are inverted by LAPACK, the others by the recursion over supernodes
@@ -30,7 +30,7 @@ def selected_inverse(indptr, indices, data):
     return inverse
 
 
-def supernodes(indptr, indices, stop):
+def supernodes(indptr: np.ndarray, indices: np.ndarray, stop: int) -> np.ndarray:
     """Return the first columns of the runs of nested patterns among the columns before `stop`, then `stop`."""
     counts = np.diff(indptr)[: stop + 1]
     firsts = np.ones(stop + 1, dtype=bool)

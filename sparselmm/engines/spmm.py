@@ -7,13 +7,13 @@ term. Sums over rows are taken by each thread for its levels, starts[t]:starts[t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from .compiled import on_all_threads
+from .compiled import compiled, on_all_threads
 
 
 @on_all_threads(parallel=True)
-def csr_dot(indptr, indices, data, V, out):
+def csr_dot(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, V: np.ndarray, out: np.ndarray) -> None:
     """out = B V, V and out C-ordered (·, r)."""
     width = V.shape[1]
     for i in prange(indptr.size - 1):
@@ -26,7 +26,9 @@ def csr_dot(indptr, indices, data, V, out):
 
 
 @on_all_threads(parallel=True)
-def csr_tdot(indptr, indices, data, V, starts, sums):
+def csr_tdot(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, V: np.ndarray, starts: np.ndarray, sums: np.ndarray
+) -> None:
     """sums[t] = B'V over the rows of thread t, V and sums[t] C-ordered (·, r)."""
     width = V.shape[1]
     for t in prange(sums.shape[0]):
@@ -40,7 +42,15 @@ def csr_tdot(indptr, indices, data, V, starts, sums):
 
 
 @on_all_threads(parallel=True)
-def normal_dot(indptr, indices, data, H, V, starts, sums):
+def normal_dot(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    H: np.ndarray,
+    V: np.ndarray,
+    starts: np.ndarray,
+    sums: np.ndarray,
+) -> None:
     """sums[t] = Σ_i B_i'H_iB_iV over the levels i of thread t, for symmetric H (l, c, c); B is read once."""
     c, width = H.shape[1], V.shape[1]
     stride, flat = np.uint64(width), V.reshape(-1)
@@ -68,8 +78,16 @@ def normal_dot(indptr, indices, data, H, V, starts, sums):
                 _add_row(indptr, indices, data, out, stride, i * c + a, outer[a])
 
 
-@njit(inline="always")
-def _row_dot(indptr, indices, data, flat, stride, i, out):
+@compiled(inline="always")
+def _row_dot(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    flat: np.ndarray,
+    stride: np.uint64,
+    i: int,
+    out: np.ndarray,
+) -> None:
     """out = row i of B times V, given flat."""
     for r in range(out.size):
         out[r] = 0.0
@@ -79,8 +97,16 @@ def _row_dot(indptr, indices, data, flat, stride, i, out):
             out[r] += value * flat[j + np.uint64(r)]
 
 
-@njit(inline="always")
-def _add_row(indptr, indices, data, flat, stride, i, row):
+@compiled(inline="always")
+def _add_row(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    flat: np.ndarray,
+    stride: np.uint64,
+    i: int,
+    row: np.ndarray,
+) -> None:
     """Add (row i of B)' row to the flat matrix."""
     for e in range(indptr[i], indptr[i + 1]):
         value, j = data[e], np.uint64(indices[e]) * stride
@@ -89,7 +115,16 @@ def _add_row(indptr, indices, data, flat, stride, i, row):
 
 
 @on_all_threads(parallel=True)
-def column_blocks(indptr, indices, data, H, start, stop, starts, sums):
+def column_blocks(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    H: np.ndarray,
+    start: int,
+    stop: int,
+    starts: np.ndarray,
+    sums: np.ndarray,
+) -> None:
     """sums[t, j] = Σ_i B_ij'H_iB_ij over the levels i of thread t, (threads, l, d, d)."""
     c, d = H.shape[1], sums.shape[2]
     for t in prange(sums.shape[0]):
@@ -113,7 +148,9 @@ def column_blocks(indptr, indices, data, H, start, stop, starts, sums):
 
 
 @on_all_threads(parallel=True)
-def row_blocks(indptr, indices, data, G, start, stop, out):
+def row_blocks(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, G: np.ndarray, start: int, stop: int, out: np.ndarray
+) -> None:
     """out[i] += Σ_j B_ijG_jB_ij' for the levels i of the first term, out (l₁, c, c) and G (l, d, d)."""
     c, d = out.shape[1], G.shape[1]
     for i in prange(out.shape[0]):
@@ -135,7 +172,9 @@ def row_blocks(indptr, indices, data, G, start, stop, out):
 
 
 @on_all_threads(parallel=True)
-def gram(indptr, indices, data, H, starts, sums):
+def gram(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, H: np.ndarray, starts: np.ndarray, sums: np.ndarray
+) -> None:
     """sums[t] = Σ_i B_i'H_iB_i over the levels of thread t, dense (threads, m, m), for a B of few columns."""
     c = H.shape[1]
     for t in prange(sums.shape[0]):
@@ -151,7 +190,7 @@ def gram(indptr, indices, data, H, starts, sums):
 
 
 @on_all_threads(parallel=True)
-def quadratic(indptr, indices, data, F, out):
+def quadratic(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, F: np.ndarray, out: np.ndarray) -> None:
     """out[i] += B_iFB_i' for the levels i, out (l, c, c), for a B of few columns and dense F (m, m)."""
     c = out.shape[1]
     for i in prange(out.shape[0]):
@@ -165,7 +204,9 @@ def quadratic(indptr, indices, data, F, out):
 
 
 @on_all_threads()
-def merge_neighbours(indptr, indices, weights, size, order, fewest):
+def merge_neighbours(
+    indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray, size: np.ndarray, order: np.ndarray, fewest: int
+) -> np.ndarray:
     """Return for every node the node it is merged with, until `fewest` are left; heaviest edge over root size first."""
     count = order.size
     mate, left = np.full(count, -1), count

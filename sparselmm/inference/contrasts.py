@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Hypotheses = str | Mapping[str, float] | ArrayLike | Sequence[str | Mapping[str, float]]
+    Token = tuple[str, Any, int, int]  # kind, value, start and end
 
 NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 OPERATORS = "+-*/()=,"
@@ -31,7 +38,7 @@ class Constraints(NamedTuple):
     labels: list[str]
 
 
-def constraints(hypotheses, names) -> Constraints:
+def constraints(hypotheses: Hypotheses, names: Sequence[str]) -> Constraints:
     """Return the hypotheses as matrices.
 
     Parameters
@@ -68,18 +75,18 @@ def constraints(hypotheses, names) -> Constraints:
     return Constraints(matrix, np.broadcast_to(np.asarray(values, dtype=float), len(matrix)).copy(), labels)
 
 
-def _position(name, names):
+def _position(name: str, names: Sequence[str]) -> int:
     """Return the position of a name, or raise a ValueError that lists them."""
     if name not in names:
         raise ValueError(f"There is no parameter {name!r}; the names are {', '.join(names)}.")
     return names.index(name)
 
 
-def _row_label(row, names):
+def _row_label(row: np.ndarray, names: Sequence[str]) -> str:
     return _sum_label({name: weight for name, weight in zip(names, row, strict=True) if weight})
 
 
-def _sum_label(weights):
+def _sum_label(weights: Mapping[str, float]) -> str:
     """Return weights by name as text: ``a - 0.5*b``."""
     text = ""
     for name, weight in weights.items():
@@ -91,14 +98,15 @@ def _sum_label(weights):
 class _Reader:
     """Recursive descent over a text: sums of products of numbers and names, as weights of the names and a constant."""
 
-    def __init__(self, text, names):
+    def __init__(self, text: str, names: Sequence[str]) -> None:
         self.text, self.names = text, names
         self.tokens = list(self._scan())
         self.at = 0
 
-    def _scan(self):
+    def _scan(self) -> Iterator[Token]:
         """Yield (kind, value, start, end); the longest name that fits is taken, so names may hold any character."""
         text, at = self.text, 0
+        token: Token
         longest_first = sorted(self.names, key=len, reverse=True)
         while at < len(text):
             if text[at].isspace():
@@ -118,18 +126,19 @@ class _Reader:
             elif text[at] in OPERATORS:
                 token = text[at], None, at, at + 1
             else:
-                word = WORD.match(text, at).group()
+                found = WORD.match(text, at)
+                word = found.group() if found else text[at]
                 token = "name", _position(word, self.names), at, at + len(word)
             yield token
             at = token[3]
         yield "end", None, len(text), len(text)
 
-    def _is_name(self, name, at):
+    def _is_name(self, name: str, at: int) -> bool:
         """Return whether a name stands here and is not the beginning of a longer word."""
         following = self.text[at + len(name) : at + len(name) + 1]
         return self.text.startswith(name, at) and (not following or following.isspace() or following in OPERATORS)
 
-    def constraints(self):
+    def constraints(self) -> Constraints:
         """Return the hypotheses of the whole text; ``a = b = 0`` is two."""
         rows, labels = [], []
         while True:
@@ -146,25 +155,25 @@ class _Reader:
                 break
             if not self._take(","):
                 raise self._error("expected an operator, '=' or ','", self.tokens[self.at][2])
-        rows = np.array(rows)
-        for row, label in zip(rows, labels, strict=True):
+        weights = np.array(rows)
+        for row, label in zip(weights, labels, strict=True):
             if not row[:-1].any():
                 raise ValueError(f"The hypothesis {label!r} holds no parameter; the names are {', '.join(self.names)}.")
-        return Constraints(rows[:, :-1], 0.0 - rows[:, -1], labels)
+        return Constraints(weights[:, :-1], 0.0 - weights[:, -1], labels)
 
-    def _side(self):
+    def _side(self) -> tuple[np.ndarray, str]:
         """Return the weights (p+1,) of one side, the constant last, and its text."""
         start = self.at
         value = self._sum()
         return value, self.text[self.tokens[start][2] : self.tokens[self.at - 1][3]]
 
-    def _sum(self):
+    def _sum(self) -> np.ndarray:
         value = self._product()
         while sign := self._take("+", "-"):
             value = value + self._product() if sign == "+" else value - self._product()
         return value
 
-    def _product(self):
+    def _product(self) -> np.ndarray:
         value = self._factor()
         while operator := self._take("*", "/"):
             place, other = self.tokens[self.at][2], self._factor()
@@ -178,7 +187,7 @@ class _Reader:
                 value = value * other[-1] if value[:-1].any() else other * value[-1]
         return value
 
-    def _factor(self):
+    def _factor(self) -> np.ndarray:
         if sign := self._take("+", "-"):
             return self._factor() if sign == "+" else -self._factor()
         if self._take("("):
@@ -194,7 +203,7 @@ class _Reader:
         value[found if kind == "name" else -1] = 1.0 if kind == "name" else found
         return value
 
-    def _take(self, *kinds):
+    def _take(self, *kinds: str) -> str | None:
         """Return the kind of the next token and pass it if it is one of these."""
         kind = self.tokens[self.at][0]
         if kind not in kinds:
@@ -202,5 +211,5 @@ class _Reader:
         self.at += kind != "end"
         return kind
 
-    def _error(self, what, place):
+    def _error(self, what: str, place: int) -> ValueError:
         return ValueError(f"Hypothesis {self.text!r}, character {place + 1}: {what}.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,13 @@ from .contrasts import constraints
 from .distributions import f_tail, t_quantile, two_sided
 from .kenward_roger import KenwardRoger
 from .satterthwaite import Satterthwaite
-from .wald import ConstantTests
+from .wald import ConstantTests, Tests
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+    from .contrasts import Hypotheses
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "z")
 ALIASES = {"satt": "satterthwaite", "kr": "kenward-roger", "kenwardroger": "kenward-roger", "normal": "z"}
@@ -68,18 +75,28 @@ class Inference(Printed):
         Sentences on what the numbers do not show.
     """
 
-    def __init__(self, ddf, names, params, basis, tests, notes=()):
+    def __init__(
+        self,
+        ddf: str,
+        names: Sequence[str],
+        params: np.ndarray,
+        basis: np.ndarray,
+        tests: Tests,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.ddf, self.names, self.params = ddf, list(names), params
         self._basis, self._tests = basis, tests
         self.covariance = read_only(basis @ tests.covariance @ basis.T)
         self.monte_carlo_error = tests.monte_carlo_error
         self.notes = (*notes, *tests.notes)
 
-    def degrees(self, L) -> np.ndarray:
+    def degrees(self, L: ArrayLike) -> np.ndarray:
         """Return the degrees of freedom of every contrast, (r,), for L (r, p); NaN for a row of zeros."""
         return self._tests.degrees(self._rows(L))
 
-    def estimates(self, L, level=0.95, null=0.0, labels=None) -> pd.DataFrame:
+    def estimates(
+        self, L: ArrayLike, level: float = 0.95, null: float | ArrayLike = 0.0, labels: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Return Lβ with t tests against `null` and intervals, a row each.
 
         Parameters
@@ -117,19 +134,19 @@ class Inference(Printed):
         }
         return pd.DataFrame(columns, index=labels)
 
-    def test(self, L, rhs=None) -> JointTest:
+    def test(self, L: ArrayLike, rhs: ArrayLike | None = None) -> JointTest:
         """Return the F test of Lβ = rhs (zero by default), all rows at once; rows that depend on others count once."""
         L = np.atleast_2d(np.asarray(L, dtype=float))
         difference = L @ self.params - (0.0 if rhs is None else np.asarray(rhs, dtype=float))
         F, df_num, df_denom = self._tests.joint(self._rows(L), difference)
         return JointTest(float(F), df_num, float(df_denom), float(f_tail(F, df_num, df_denom)))
 
-    def t_test(self, hypotheses, level=0.95):
+    def t_test(self, hypotheses: Hypotheses, level: float = 0.95) -> pd.DataFrame:
         """Return a t test for every hypothesis, a row each, in the columns of `estimates`; see `constraints`."""
         L, values, labels = constraints(hypotheses, self.names)
         return self.estimates(L, level, values, labels)
 
-    def wald_test(self, hypotheses) -> JointTest:
+    def wald_test(self, hypotheses: Hypotheses) -> JointTest:
         """Return the F test of all hypotheses at once; see `constraints`."""
         L, values, _ = constraints(hypotheses, self.names)
         return self.test(L, values)
@@ -161,7 +178,7 @@ class Inference(Printed):
         """Two-sided p-values, (p,)."""
         return self._column("p.value")
 
-    def conf_int(self, alpha=0.05, *, level=None) -> pd.DataFrame:
+    def conf_int(self, alpha: float = 0.05, *, level: float | None = None) -> pd.DataFrame:
         """Return intervals of level 1 - alpha, or of the level given, (p, 2): columns lower and upper."""
         level = 1.0 - alpha_of(alpha, level)
         table = self.estimates(np.eye(len(self.names)), level, labels=self.names)
@@ -183,18 +200,18 @@ class Inference(Printed):
         """The table of the coefficients at the level 0.95."""
         return self.summary()
 
-    def _rows(self, L):
+    def _rows(self, L: ArrayLike) -> np.ndarray:
         """Return contrasts (r, p) of the user's columns in the pilot basis."""
         L = np.atleast_2d(np.asarray(L, dtype=float))
         if L.ndim != 2 or L.shape[1] != len(self.names):
             raise ValueError(f"L has shape {L.shape}; this model has {len(self.names)} fixed effects: give (r, p).")
         return L @ self._basis
 
-    def _column(self, name):
+    def _column(self, name: str) -> pd.Series:
         return frozen(pd.Series, self.table[name].to_numpy().copy(), self.names)
 
 
-def method_name(ddf) -> str:
+def method_name(ddf: str) -> str:
     """Return the method of that name, any case, or raise a ValueError that lists them."""
     name = str(ddf).lower().replace("_", "-").replace(" ", "-")
     name = ALIASES.get(name, name)
@@ -203,7 +220,7 @@ def method_name(ddf) -> str:
     return name
 
 
-def infer(fit, name, rng=None) -> Inference:
+def infer(fit: LinearMixedModelResults, name: str, rng: int | np.random.Generator | None = None) -> Inference:
     """Return the Inference of a fit by a method of METHODS."""
     notes = []
     if name == "kenward-roger" and not fit.reml:
@@ -213,6 +230,7 @@ def infer(fit, name, rng=None) -> Inference:
     unknown = [name for name in fit.optimizer.flat_terms if name not in exchangeable]
     if unknown:
         notes.append(UNKNOWN.format(", ".join(unknown)))
+    tests: Tests
     model, at = fit.model, fit.evaluation
     basis = model.cross.basis
     if name == "satterthwaite":

@@ -6,11 +6,16 @@ no second derivatives of V (Halekoh & Højsgaard 2014). All is in units of σ² 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..traces import MOST_WORK, Reduced
 from .variance import pseudo_inverse, rounding, variance_ratios
 from .wald import MomentTests, relative_gradients, wald
+
+if TYPE_CHECKING:
+    from ..likelihood import Evaluation, ProfiledLikelihood
 
 FLAT = 1e-10  # eigenvalue of the information, its diagonal one, below which parameters are not told apart
 FIRST, MOST = 32, 2048  # probes to start with, and at most
@@ -40,7 +45,13 @@ class KenwardRoger(MomentTests):
         Largest relative standard error that they leave in the degrees of freedom of `rows`.
     """
 
-    def __init__(self, likelihood, at, rows, rng=None):
+    def __init__(
+        self,
+        likelihood: ProfiledLikelihood,
+        at: Evaluation,
+        rows: np.ndarray,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
         reduced = Reduced(likelihood, at)
         linear = _Linear(reduced)
         self.half, self.gradients = np.sqrt(at.scale) * reduced.half, linear.P
@@ -56,9 +67,9 @@ class KenwardRoger(MomentTests):
                 f"{self.monte_carlo_error:.1g}.",
             )
 
-    def _probe(self, reduced, linear, rows, rng):
+    def _probe(self, reduced: Reduced, linear: _Linear, rows: np.ndarray, rng: np.random.Generator) -> None:
         """Set the spread from probes, doubled until `ERROR` is reached."""
-        traces = []
+        traces: list[np.ndarray] = []
         while self.probes < MOST:
             grams = reduced.probed_grams(rng, max(FIRST, self.probes))
             traces.extend(linear.traces(gram) for gram in grams)
@@ -73,7 +84,7 @@ class KenwardRoger(MomentTests):
             if self.monte_carlo_error < ERROR:
                 return
 
-    def joint(self, rows, difference):
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
         """Return the scaled F, its rank and its denominator; NaN where no F distribution has the moments."""
         statistic, rank = wald(rows, self.covariance, difference)
         if not rank:
@@ -85,7 +96,7 @@ class KenwardRoger(MomentTests):
         return (scaling * statistic / rank, rank, df) if scaling > 0 and df > 0 else (np.nan, rank, np.nan)
 
 
-def scaled_f(P, W):
+def scaled_f(P: np.ndarray, W: np.ndarray) -> tuple[float, float]:
     """Return the factor of F and its denominator, equation (D13), for P_r (s, q, q) on the hypotheses' space.
 
     Where a numerator and its denominator vanish together, or the denominator is close to 2, the guards are pbkrtest's.
@@ -115,7 +126,7 @@ class _Linear:
     Those of σ² follow from V⁻¹V = I, equations (D9) and (D10).
     """
 
-    def __init__(self, reduced):
+    def __init__(self, reduced: Reduced) -> None:
         self.cross, self.contract, self.basis = reduced.cross, reduced.contract, reduced.basis
         tau = self.tau = reduced.map.pack([factor @ factor.T for factor in reduced.factors])
         self.rounding = rounding(np.append(0.0, variance_ratios(reduced.cross, reduced.factors)))
@@ -129,7 +140,7 @@ class _Linear:
         self.Q[0, 0] = -self.P[0] - np.tensordot(tau, self.Q[0, 1:], 1)
         self.once = reduced.single_traces(self.basis)  # tr(V⁻¹G_r)
 
-    def traces(self, grams) -> np.ndarray:
+    def traces(self, grams: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
         """Return tr(V⁻¹G_rV⁻¹G_s), (m+1, m+1), from `Reduced.pair_grams`."""
         T = np.empty((self.tau.size + 1, self.tau.size + 1))
         T[1:, 1:] = self.contract(self.basis, grams)
@@ -137,12 +148,12 @@ class _Linear:
         T[0, 0] = self.cross.nobs - self.tau @ (self.once + T[0, 1:])
         return T
 
-    def spread(self, T) -> np.ndarray:
+    def spread(self, T: np.ndarray) -> np.ndarray:
         """Return the covariance W of the parameters' estimates from the expected information, (m+1, m+1)."""
         information = T - 2.0 * np.einsum("rsxx->rs", self.Q) + np.einsum("rxy,sxy->rs", self.P, self.P)
         return 2.0 * pseudo_inverse(information, self.rounding * np.diag(T) / FLAT, FLAT)[0]
 
-    def corrected(self, W) -> np.ndarray:
+    def corrected(self, W: np.ndarray) -> np.ndarray:
         """Return Kenward and Roger's covariance where (X'V⁻¹X)⁻¹ is I, (p, p)."""
         correction = np.einsum("rs,rsxy->xy", W, self.Q, optimize=True)
         correction -= np.einsum("rxz,rzy->xy", self.P, np.tensordot(W, self.P, 1), optimize=True)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..habits import explains
 from ..threads import single_threaded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ..results import LinearMixedModelResults
+    from .contrasts import Hypotheses
+    from .ddf import Inference, JointTest
 
 
 class InferenceMethods:
     """Tests of the fixed effects."""
 
     @single_threaded
-    def inference(self, ddf="satterthwaite", rng=None):
+    def inference(
+        self: LinearMixedModelResults, ddf: str = "satterthwaite", rng: int | np.random.Generator | None = None
+    ) -> Inference:
         """Return tests and intervals of the fixed effects, which print themselves; kept once computed.
 
         Parameters
@@ -60,11 +71,13 @@ class InferenceMethods:
         return self._inferences[name]
 
     @cached_property
-    def _inferences(self):
+    def _inferences(self: LinearMixedModelResults) -> dict[str, Inference]:
         """The Inference of every method asked for."""
         return {}
 
-    def t_test(self, hypotheses, ddf="satterthwaite", level=0.95):
+    def t_test(
+        self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite", level: float = 0.95
+    ) -> pd.DataFrame:
         """Return a t test for every linear hypothesis on the fixed effects.
 
         Parameters
@@ -94,7 +107,7 @@ class InferenceMethods:
         return self.inference(ddf).t_test(hypotheses, level)
 
     @explains(use_f="ddf='z' for chi-squared tests", scalar="nothing: the result is scalar", cov_p="robust()")
-    def wald_test(self, hypotheses, ddf="satterthwaite"):
+    def wald_test(self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite") -> JointTest:
         """Return the F test of all hypotheses at once (see `t_test`), which prints as F, degrees of freedom and p.
 
         Hypotheses that follow from the others do not count. With ``ddf="z"`` the test is chi-squared.
@@ -111,6 +124,6 @@ class InferenceMethods:
         """
         return self.inference(ddf).wald_test(hypotheses)
 
-    def f_test(self, hypotheses, ddf="satterthwaite"):
+    def f_test(self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite") -> JointTest:
         """Return the F test of all hypotheses at once: the same as `wald_test`."""
         return self.wald_test(hypotheses, ddf)

@@ -10,12 +10,17 @@ so the variance of x'β̂ + z'(b̂ - b) is σ²(z'Kz + |R⁻ᵀ(x - U'Λ'z)|²),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import solve_triangular
 from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from ..likelihood import Evaluation, ProfiledLikelihood
 
 STORED = 36_000_000  # entries of K up to which its columns are kept once computed: 288 MB
 CHUNK = 8_000_000  # entries of a block of columns of K where they are not kept: 64 MB
@@ -47,7 +52,7 @@ class ConditionalCovariance:
     (180,)
     """
 
-    def __init__(self, likelihood, at):
+    def __init__(self, likelihood: ProfiledLikelihood, at: Evaluation) -> None:
         self.likelihood, self.at = likelihood, at
         self._factors = likelihood.map.unpack(at.theta)
         shapes, parts = likelihood.map.shapes, likelihood.map.effect_slices
@@ -57,24 +62,24 @@ class ConditionalCovariance:
         self._kept = np.empty((self.size, self.size)) if self.size**2 <= STORED else None  # row j: column j of K
         self._known = np.zeros(self.size, dtype=bool)
 
-    def dot(self, V) -> np.ndarray:
+    def dot(self, V: np.ndarray) -> np.ndarray:
         """Return KV for V of shape (q, r)."""
         likelihood = self.likelihood
         likelihood.factorize(self.at.theta)
         inner = likelihood.engine.solve(likelihood.map.tdot(self._factors, np.asarray(V, dtype=float)))
         return likelihood.map.dot(self._factors, inner)
 
-    def gram(self, rows) -> np.ndarray:
+    def gram(self, rows: np.ndarray | sp.sparray) -> np.ndarray:
         """Return ZKZ', (r, r), for a few rows Z of shape (r, q), sparse or dense."""
-        dense = rows.toarray() if sp.issparse(rows) else np.asarray(rows, dtype=float)
+        dense = sp.csr_array(rows).toarray() if sp.issparse(rows) else np.asarray(rows, dtype=float)
         return dense @ self.dot(dense.T)
 
-    def block(self, rows, columns) -> np.ndarray:
+    def block(self, rows: Sequence[int] | np.ndarray, columns: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the entries of K of the given random columns, (len(rows), len(columns))."""
         first, second = np.meshgrid(np.asarray(rows), np.asarray(columns), indexing="ij")
         return self.entries(first.ravel(), second.ravel()).reshape(first.shape)
 
-    def entries(self, first, second) -> np.ndarray:
+    def entries(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return K[first[e], second[e]] for pairs of random columns, (e,)."""
         first, second = np.asarray(first, dtype=np.intp), np.asarray(second, dtype=np.intp)
         start, stop = self._part.start, self._part.stop
@@ -93,7 +98,7 @@ class ConditionalCovariance:
         values[across] = self._solved_entries(other, solved)
         return values
 
-    def diagonal(self, rows) -> np.ndarray:
+    def diagonal(self, rows: sp.sparray) -> np.ndarray:
         """Return z'Kz of every row z of a sparse matrix (r, q), (r,)."""
         rows = sp.csr_array(rows)
         values, counts = np.empty(rows.shape[0]), np.diff(rows.indptr).astype(np.intp)
@@ -106,7 +111,7 @@ class ConditionalCovariance:
             values[part] = np.bincount(row, terms, minlength=part.stop - part.start)
         return values
 
-    def prediction_variances(self, X, rows) -> np.ndarray:
+    def prediction_variances(self, X: np.ndarray, rows: sp.sparray) -> np.ndarray:
         """Return the variance of x'β̂ + z'(b̂ - b) over σ², (r,), of rows x of X (r, p, as `exog`) and z (r, q)."""
         variances, rows = self.diagonal(rows), sp.csr_array(rows)
         step = max(1, CHUNK // max(1, X.shape[1]))
@@ -115,7 +120,7 @@ class ConditionalCovariance:
             variances[part] += np.einsum("ij,ij->i", reduced, reduced)
         return variances
 
-    def reduced(self, X, rows) -> np.ndarray:
+    def reduced(self, X: np.ndarray, rows: sp.sparray) -> np.ndarray:
         """Return (XT - ZΛU)R⁻¹, (r, p), of rows X (r, p, as `exog`) and Z (r, q)."""
         at, cross = self.at, self.likelihood.cross
         difference = X @ cross.basis - rows @ self.likelihood.map.dot(self._factors, at.U)
@@ -124,19 +129,19 @@ class ConditionalCovariance:
         )
 
     @cached_property
-    def _diagonal_blocks(self):
+    def _diagonal_blocks(self) -> np.ndarray:
         """λM⁻¹_jjλ' of the levels of the largest term, (l, c, c)."""
         self.likelihood.factorize(self.at.theta)
         factor = self._factors[self._largest]
         return factor @ self.likelihood.engine.inverse_blocks(self._largest) @ factor.T
 
-    def _columns(self, columns):
+    def _columns(self, columns: np.ndarray) -> np.ndarray:
         """Return the columns of K in rows, (r, q)."""
         E = np.zeros((self.size, columns.size))
         E[columns, np.arange(columns.size)] = 1.0
         return self.dot(E).T
 
-    def _solved_entries(self, rows, columns):
+    def _solved_entries(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return K[rows, columns] by solving for the distinct columns, as many at a time as memory allows."""
         width = max(1, CHUNK // self.size)
         if self._kept is not None:
@@ -158,15 +163,15 @@ class ConditionalCovariance:
             columns_now = np.flatnonzero((number >= start) & (number < start + width))
             E = np.zeros((self.size, min(width, int(number.max()) + 1 - start)))
             E[distinct[columns_now], number[columns_now] - start] = 1.0
-            part = slice(*np.searchsorted(numbers, (start, start + width)))
-            solved[part] = self.dot(E)[chosen_rows[part], numbers[part] - start]
+            now = slice(*np.searchsorted(numbers, (start, start + width)))
+            solved[now] = self.dot(E)[chosen_rows[now], numbers[now] - start]
         values, inner = np.zeros(rows.shape), np.empty(order.size)
         inner[order] = solved
         values[together] = inner
         return values
 
     @cached_property
-    def _components(self):
+    def _components(self) -> np.ndarray:
         """Connected component of Z'Z of every random column, (q,)."""
         cross, shapes = self.likelihood.cross, self.likelihood.map.shapes
         firsts = np.cumsum([0] + [shape.n_levels for shape in shapes])
@@ -176,7 +181,7 @@ class ConditionalCovariance:
             links.append((firsts[k] + block.row // shapes[k].n_columns, firsts[m] + block.col // shapes[m].n_columns))
         for k, block in enumerate(cross.diagonal):
             if sp.issparse(block):
-                block = block.tocoo()
+                block = sp.coo_array(block)
                 links.append((firsts[k] + block.row, firsts[k] + block.col))
         first, second = (np.concatenate([link[i] for link in links] or [np.zeros(0, int)]) for i in (0, 1))
         graph = sp.coo_array((np.ones(first.size), (first, second)), shape=(firsts[-1], firsts[-1]))
@@ -184,7 +189,7 @@ class ConditionalCovariance:
         return np.repeat(levels, np.repeat([s.n_columns for s in shapes], [s.n_levels for s in shapes]))
 
 
-def _batches(costs, limit):
+def _batches(costs: np.ndarray, limit: float) -> list[slice]:
     """Return slices of consecutive items whose costs add up to about the limit at most."""
     ends = np.cumsum(costs)
     batches, start = [], 0
@@ -196,7 +201,7 @@ def _batches(costs, limit):
     return batches
 
 
-def _number_within(groups):
+def _number_within(groups: np.ndarray) -> np.ndarray:
     """Return the number of each item among those of its group, 0, 1, ..."""
     order = np.argsort(groups, kind="stable")
     numbers = np.empty(groups.size, dtype=np.intp)
@@ -205,7 +210,7 @@ def _number_within(groups):
     return numbers
 
 
-def _pairs(indptr):
+def _pairs(indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return row, first and second position of all pairs of entries of the same row of a CSR matrix."""
     counts = np.diff(indptr).astype(np.intp)
     row = np.repeat(np.arange(counts.size), counts**2)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..traces import Reduced
 from .variance import information, pseudo_inverse, rounding, variance_ratios
 from .wald import MomentTests, wald
+
+if TYPE_CHECKING:
+    from ..likelihood import Evaluation, ProfiledLikelihood
 
 FLAT = 1e-7  # eigenvalue of the information, its diagonal one, below which a direction is not identified
 EQUAL = 1e-8  # difference below which the components' degrees of freedom are one number
@@ -19,7 +24,7 @@ SADDLE = (
 class Satterthwaite(MomentTests):
     """Satterthwaite's tests on C = σ²(X'V⁻¹X)⁻¹, by the observed information of (θ, log σ²): equations (D1)-(D3)."""
 
-    def __init__(self, likelihood, at):
+    def __init__(self, likelihood: ProfiledLikelihood, at: Evaluation) -> None:
         everything = information(likelihood, at, np.zeros(at.theta.size, dtype=bool))
         ratios = variance_ratios(likelihood.cross, likelihood.map.unpack(at.theta))
         alone = likelihood.cross.nobs / likelihood.theta_scale**2 / (1.0 + ratios)  # order of it with no other columns
@@ -32,7 +37,7 @@ class Satterthwaite(MomentTests):
         in_scale = np.eye(len(self.half))[None]
         self.gradients = np.concatenate([reduced.fixed_gram(reduced.directions), in_scale])
 
-    def joint(self, rows, difference):
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
         """Return F, its rank and its denominator: that of the eigenvectors of LCL', pooled."""
         statistic, rank = wald(rows, self.covariance, difference)
         if not rank:
@@ -41,7 +46,7 @@ class Satterthwaite(MomentTests):
         return statistic / rank, rank, pooled(self.degrees(Q[:, -rank:].T @ rows))
 
 
-def pooled(df) -> float:
+def pooled(df: np.ndarray) -> float:
     """Return the denominator of an F whose components have the given degrees of freedom (Fai & Cornelius 1996)."""
     if np.isinf(df).all() or np.ptp(df) < EQUAL:
         return float(df.mean())

@@ -6,17 +6,25 @@ in its order, and a last one for σ².
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..boundary import SINGULAR, column_scale
 from ..covariance import correlation, cov_re
+
+if TYPE_CHECKING:
+    from ..covariance import RelativeFactor
+    from ..crossproducts import CrossProducts
+    from ..likelihood import Evaluation, ProfiledLikelihood
 
 ROUNDING = 1e-13  # relative error of the information, which large ratios of variances multiply
 FEWEST, MOST = 1e-11, 1e-3  # its limits
 SMALLEST_EIGENVALUE = 1e-7  # of the scaled information: below it the difference's rounding decides, not the data
 
 
-def at_boundary(map_, theta, size) -> np.ndarray:
+def at_boundary(map_: RelativeFactor, theta: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return which entries of θ have no standard error, (m,): all of a singular λ_k, the zeros of a diagonal one.
 
     `size` (m,) is the natural size of θ, `ProfiledLikelihood.theta_scale`.
@@ -32,7 +40,7 @@ def at_boundary(map_, theta, size) -> np.ndarray:
     return np.concatenate(held)
 
 
-def information(likelihood, at, held) -> np.ndarray:
+def information(likelihood: ProfiledLikelihood, at: Evaluation, held: np.ndarray) -> np.ndarray:
     """Return the observed information of (θ, log σ²), (m+1, m+1): half the Hessian of the deviance.
 
     The curvature in σ² that profiling removed is put back into the Hessian of the profiled deviance. Rows and
@@ -57,7 +65,7 @@ def information(likelihood, at, held) -> np.ndarray:
     return 0.25 * (hessian + hessian.T)
 
 
-def _residual_gradient(map_, at):
+def _residual_gradient(map_: RelativeFactor, at: Evaluation) -> np.ndarray:
     """Return ∂r²/∂θ, (m,): -2 Σ_j w_j w_j' λ_k."""
     products = []
     for factor, shape, part in zip(map_.unpack(at.theta), map_.shapes, map_.effect_slices, strict=True):
@@ -66,7 +74,7 @@ def _residual_gradient(map_, at):
     return map_.pack(products)
 
 
-def covariances(map_, theta, scale) -> tuple[np.ndarray, np.ndarray]:
+def covariances(map_: RelativeFactor, theta: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries of G_k = σ²λ_kλ_k' and σ², (m+1,), and their derivatives in (θ, log σ²), (m+1, m+1)."""
     m = map_.n_theta
     values, jacobian = np.empty(m + 1), np.zeros((m + 1, m + 1))
@@ -82,7 +90,7 @@ def covariances(map_, theta, scale) -> tuple[np.ndarray, np.ndarray]:
     return values, jacobian
 
 
-def correlations(map_, theta, scale) -> tuple[np.ndarray, np.ndarray]:
+def correlations(map_: RelativeFactor, theta: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Return standard deviations, correlations and σ, (m+1,), and their derivatives in (θ, log σ²), (m+1, m+1).
 
     Undefined (NaN) where a variance is zero.
@@ -103,7 +111,7 @@ def correlations(map_, theta, scale) -> tuple[np.ndarray, np.ndarray]:
     return values, jacobian
 
 
-def standard_errors(likelihood, at) -> tuple[np.ndarray, np.ndarray]:
+def standard_errors(likelihood: ProfiledLikelihood, at: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard errors of `covariances` and of `correlations`, (m+1,) each.
 
     Delta method on the inverse of the observed information; a singular λ_k is held where it is and has NaN, as have
@@ -125,10 +133,10 @@ def standard_errors(likelihood, at) -> tuple[np.ndarray, np.ndarray]:
         error = np.full(free.size, np.nan)
         error[free] = np.sqrt(np.einsum("ip,pq,iq->i", part, covariance, part))
         errors.append(error)
-    return tuple(errors)
+    return errors[0], errors[1]
 
 
-def inverse_information(matrix):
+def inverse_information(matrix: np.ndarray) -> np.ndarray:
     """Return the inverse of a positive-definite matrix whatever the units of its rows; NaN if it is not one."""
     diagonal = np.diag(matrix)
     if not (diagonal > 0).all():
@@ -140,7 +148,7 @@ def inverse_information(matrix):
     return Q / eigenvalues @ Q.T * units
 
 
-def pseudo_inverse(matrix, floor, flat) -> tuple[np.ndarray, float]:
+def pseudo_inverse(matrix: np.ndarray, floor: np.ndarray, flat: float) -> tuple[np.ndarray, float]:
     """Return the inverse of an information matrix on the directions that are identified, and its smallest eigenvalue.
 
     Eigenvalues are those after every parameter got the unit in which its own information is one, or the unit of
@@ -153,7 +161,7 @@ def pseudo_inverse(matrix, floor, flat) -> tuple[np.ndarray, float]:
     return root @ root.T, float(eigenvalues[0])
 
 
-def variance_ratios(cross, factors) -> np.ndarray:
+def variance_ratios(cross: CrossProducts, factors: Sequence[np.ndarray]) -> np.ndarray:
     """Return the variance of the level sums of the column of every entry of θ over that of its residuals, (m,)."""
     ratios = []
     for k, (factor, shape) in enumerate(zip(factors, cross.shapes, strict=True)):
@@ -162,6 +170,6 @@ def variance_ratios(cross, factors) -> np.ndarray:
     return np.concatenate(ratios)
 
 
-def rounding(ratios) -> np.ndarray:
+def rounding(ratios: np.ndarray) -> np.ndarray:
     """Return the share of the information on a parameter alone that is no more than rounding, (m,)."""
     return np.clip(ROUNDING * (1.0 + ratios), FEWEST, MOST)

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 DEPENDENT = 1e-10  # eigenvalue of the correlation of the hypotheses below which they say the same
 CONTRADICTION = 1e-4  # of the largest z statistic: hypotheses that say the same differ by less than √DEPENDENT of it
+
+
+class Tests(Protocol):
+    """Tests of contrasts in the pilot basis by one method of the degrees of freedom."""
+
+    covariance: np.ndarray  #: of the fixed effects, (p, p)
+    notes: tuple[str, ...]  #: sentences on what the numbers do not show
+    monte_carlo_error: float  #: relative standard error of the degrees of freedom where probes estimate them
+
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
+        """Return the degrees of freedom of the contrasts, (r,); NaN for a row of zeros."""
+
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
+        """Return F, its rank and its denominator for Lβ - r = difference."""
 
 
 class ConstantTests:
@@ -20,16 +36,17 @@ class ConstantTests:
     df : float
     """
 
-    notes, monte_carlo_error = (), 0.0
+    notes: tuple[str, ...] = ()
+    monte_carlo_error: float = 0.0
 
-    def __init__(self, covariance, df):
+    def __init__(self, covariance: np.ndarray, df: float) -> None:
         self.covariance, self.df = covariance, float(df)
 
-    def degrees(self, rows) -> np.ndarray:
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
         """Return the degrees of freedom of the contrasts, (r,); NaN for a row of zeros."""
         return np.where(np.abs(rows).sum(axis=1) > 0, self.df, np.nan)
 
-    def joint(self, rows, difference):
+    def joint(self, rows: np.ndarray, difference: np.ndarray) -> tuple[float, int, float]:
         """Return F, its rank and its denominator for Lβ - r = difference."""
         statistic, rank = wald(rows, self.covariance, difference)
         return (statistic / rank, rank, self.df) if rank else (np.nan, 0, np.nan)
@@ -50,9 +67,14 @@ class MomentTests:
         Covariance of their estimates.
     """
 
-    notes, monte_carlo_error = (), 0.0
+    covariance: np.ndarray
+    half: np.ndarray
+    gradients: np.ndarray
+    spread: np.ndarray
+    notes: tuple[str, ...] = ()
+    monte_carlo_error: float = 0.0
 
-    def degrees(self, rows) -> np.ndarray:
+    def degrees(self, rows: np.ndarray) -> np.ndarray:
         """Return 2(l'Cl)²/var(l'Ĉl) of the contrasts, (r,), equation (D1); NaN for a row of zeros."""
         H = self.half.T @ rows.T
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,12 +82,12 @@ class MomentTests:
             return 2.0 / np.einsum("sr,sr->r", relative, self.spread @ relative)
 
 
-def relative_gradients(gradients, H) -> np.ndarray:
+def relative_gradients(gradients: np.ndarray, H: np.ndarray) -> np.ndarray:
     """Return h'K_sh/h'h for the gradients K_s (s, p, p) and the columns h of H (p, r), (s, r)."""
     return np.array([np.einsum("ar,ar->r", H, K @ H) for K in gradients]) / np.einsum("ar,ar->r", H, H)
 
 
-def wald(rows, covariance, difference):
+def wald(rows: np.ndarray, covariance: np.ndarray, difference: np.ndarray) -> tuple[float, int]:
     """Return the Wald statistic d'(LCL')⁻d and the rank of LCL', whatever the units of the rows of L.
 
     Undefined hypotheses (NaN), and those whose covariance is not positive semidefinite, as Kenward and Roger's need not

@@ -6,6 +6,7 @@ tails, the critical values their inverses. The others work on the p-values of a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,40 +62,40 @@ class Family:
         return np.abs(v / np.linalg.norm(v, axis=1)[:, None] @ self.root.T).max(axis=1)
 
 
-def none(t, df, family):
+def none(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the tails of |t| itself."""
     return two_sided(t, df)
 
 
-def bonferroni(t, df, family):
+def bonferroni(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return Bonferroni's bound, n times the tail."""
     return np.minimum(family.n * two_sided(t, df), 1.0)
 
 
-def sidak(t, df, family):
+def sidak(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the tail of the largest of n independent |t| (Šidák 1967)."""
     with np.errstate(divide="ignore"):
         return -np.expm1(family.n * np.log1p(-two_sided(t, df)))
 
 
-def scheffe(t, df, family):
+def scheffe(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the tail of the largest |t| of all combinations (Scheffé 1953)."""
     return f_tail(np.square(t) / max(family.rank, 1), family.rank, df)
 
 
-def tukey(t, df, family):
+def tukey(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the tail of the studentized range of the means (Tukey 1953, Kramer 1956)."""
     return studentized_range_tail(np.sqrt(2.0) * np.abs(t), family.n_means, df)
 
 
-def dunnettx(t, df, family):
+def dunnettx(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return an approximation to Dunnett's tail, a mixture of Tukey's for n pairs and Šidák's (Lenth's emmeans)."""
     n = family.n
     means, share = 0.5 * (1.0 + np.sqrt(1.0 + 8.0 * n)), (n - 1.0) / n
     return share * studentized_range_tail(np.sqrt(2.0) * np.abs(t), means, df) + (1.0 - share) * sidak(t, df, family)
 
 
-def mvt(t, df, family):
+def mvt(t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the tail of max |t_i| of the multivariate t distribution, the mean over directions of the radial tail.
 
     In a direction v the largest |t_i| is R max|b_i'v|, and R²/rank has an F distribution (Genz & Bretz 2009, 4.1.2).
@@ -105,27 +106,27 @@ def mvt(t, df, family):
     )
 
 
-def holm(p, n):
+def holm(p: np.ndarray, n: int) -> np.ndarray:
     """Return the p-values of Holm (1979), in ascending order."""
     return np.minimum(np.maximum.accumulate((n - np.arange(p.size)) * p), 1.0)
 
 
-def hochberg(p, n):
+def hochberg(p: np.ndarray, n: int) -> np.ndarray:
     """Return the p-values of Hochberg (1988), in ascending order."""
     return np.minimum(_step_up((n - np.arange(p.size)) * p), 1.0)
 
 
-def fdr(p, n):
+def fdr(p: np.ndarray, n: int) -> np.ndarray:
     """Return the p-values of Benjamini & Hochberg (1995), in ascending order."""
     return np.minimum(_step_up(n / np.arange(1, p.size + 1) * p), 1.0)
 
 
-def by(p, n):
+def by(p: np.ndarray, n: int) -> np.ndarray:
     """Return the p-values of Benjamini & Yekutieli (2001), in ascending order."""
     return np.minimum(_step_up(n / np.arange(1, p.size + 1) * p * np.sum(1.0 / np.arange(1, n + 1))), 1.0)
 
 
-def hommel(p, n):
+def hommel(p: np.ndarray, n: int) -> np.ndarray:
     """Return the p-values of Hommel (1988) by Wright's algorithm (1992), in ascending order."""
     p = np.append(p, np.ones(n - p.size))
     adjusted = np.full(n, np.min(n * p / np.arange(1, n + 1)))
@@ -142,7 +143,7 @@ STEPWISE = {f.__name__: f for f in (holm, hochberg, hommel, fdr, by)}
 ALIASES = {"bh": "fdr"}
 
 
-def method_name(adjust) -> str:
+def method_name(adjust: str) -> str:
     """Return the method of that name in any case, or raise a ValueError that lists them."""
     name = str(adjust).lower()
     name = ALIASES.get(name, name)
@@ -151,7 +152,7 @@ def method_name(adjust) -> str:
     return name
 
 
-def p_values(adjust, t, df, family) -> np.ndarray:
+def p_values(adjust: str, t: np.ndarray, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the adjusted p-values of the t statistics of a family; NaN where t is."""
     p, there = np.full(t.shape, np.nan), np.isfinite(t)
     if not there.any():
@@ -168,7 +169,7 @@ def p_values(adjust, t, df, family) -> np.ndarray:
     return p
 
 
-def critical_values(adjust, level, df, family) -> np.ndarray:
+def critical_values(adjust: str, level: float, df: np.ndarray, family: Family) -> np.ndarray:
     """Return the critical values of |t| for simultaneous intervals; stepwise methods have Bonferroni's."""
     adjust = "none" if family.n == 1 else adjust if adjust in ONE_STEP else "bonferroni"
     critical = np.full(df.shape, np.nan)
@@ -178,13 +179,19 @@ def critical_values(adjust, level, df, family) -> np.ndarray:
     return critical
 
 
-def _inverse(tail, probability, df, family, low):
+def _inverse(
+    tail: Callable[[np.ndarray, np.ndarray, Family], np.ndarray],
+    probability: float,
+    df: float,
+    family: Family,
+    low: float,
+) -> float:
     """Return t with tail(t) = probability by the secant method with bracket (Illinois), in normal quantiles.
 
     `low` is a t whose tail is not smaller. (scipy.optimize is not used: its import loads a second BLAS.)
     """
 
-    def excess(t):
+    def excess(t: float) -> float:
         value = float(tail(np.array([t]), np.array([df]), family)[0])
         return float(ndtri(np.clip(value, 1e-300, 1.0 - 1e-16)) - ndtri(probability))
 
@@ -204,7 +211,7 @@ def _inverse(tail, probability, df, family, low):
     return 0.5 * (low + high)
 
 
-def studentized_range_tail(q, k, df) -> np.ndarray:
+def studentized_range_tail(q: np.ndarray, k: float, df: np.ndarray) -> np.ndarray:
     """Return P(Q > q) for the range of k normal means over an independent s, (m,).
 
     Both integrals of the distribution by the trapezoidal rule, whose error is of the order of rounding for analytic
@@ -230,25 +237,26 @@ def studentized_range_tail(q, k, df) -> np.ndarray:
     return tails
 
 
-def _scale_nodes(df):
+def _scale_nodes(df: float) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes s and weights of the distribution of √(χ²/df): log s equally spaced where its density counts."""
     if np.isinf(df):
         return np.ones(1), np.ones(1)
     drop = -np.exp(-1.0 - 74.0 / df)  # the log density of log s is 37 below its peak at the two ends
-    ends = [0.5 * np.log(-lambertw(drop, branch).real) for branch in (0, -1)]
-    x = np.linspace(*ends, 256)
+    low, high = (0.5 * np.log(-lambertw(drop, branch).real) for branch in (0, -1))
+    x = np.linspace(low, high, 256)
     log_density = df * (x - 0.5 * np.exp(2.0 * x)) + 0.5 * df * np.log(0.5 * df) + np.log(2.0) - gammaln(0.5 * df)
     return np.exp(x), np.exp(log_density) * (x[1] - x[0])
 
 
-def _step_up(values):
+def _step_up(values: np.ndarray) -> np.ndarray:
     """Return the cumulative minimum from the last to the first."""
     return np.minimum.accumulate(values[::-1])[::-1]
 
 
-def _primes(count):
+def _primes(count: int) -> np.ndarray:
     """Return the first primes."""
-    primes, candidate = [], 2
+    primes: list[int] = []
+    candidate = 2
     while len(primes) < count:
         if all(candidate % prime for prime in primes):
             primes.append(candidate)

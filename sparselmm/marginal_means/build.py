@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +18,40 @@ from .grid import ReferenceGrid
 from .means import MarginalMeans
 from .transforms import transformation
 
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+    from .forms import LinearForms
+    from .grid import Reduction
+
 NAME = re.compile(r"`([^`]+)`|([^\s~|:*+,`]+)")
 
 
-def means(fit, specs, by, at, weights, cov_reduce, ddf, level) -> MarginalMeans:
+def means(
+    fit: LinearMixedModelResults,
+    specs: str | Sequence[str] | None,
+    by: str | Sequence[str] | None,
+    at: Mapping[str, Any] | None,
+    weights: str,
+    cov_reduce: Reduction,
+    ddf: str,
+    level: float,
+) -> MarginalMeans:
     """Return marginal means; see `MarginalMeansMethods.emmeans`."""
     grid = ReferenceGrid(fit, at, cov_reduce)
     return _over_grid(fit, grid, grid.forms, "means", specs, by, weights, ddf, level)
 
 
-def slopes(fit, specs, var, by, at, weights, cov_reduce, ddf, level) -> MarginalMeans:
+def slopes(
+    fit: LinearMixedModelResults,
+    specs: str | Sequence[str] | None,
+    var: str,
+    by: str | Sequence[str] | None,
+    at: Mapping[str, Any] | None,
+    weights: str,
+    cov_reduce: Reduction,
+    ddf: str,
+    level: float,
+) -> MarginalMeans:
     """Return marginal trends; see `MarginalMeansMethods.emtrends`."""
     grid = ReferenceGrid(fit, at, cov_reduce)
     grid.check(var, grid.axes, "var")
@@ -34,7 +60,13 @@ def slopes(fit, specs, var, by, at, weights, cov_reduce, ddf, level) -> Marginal
     return _over_grid(fit, grid, grid.slopes(var), "slopes", specs, by, weights, ddf, level, var)
 
 
-def joint_tests(fit, by, at, cov_reduce, ddf) -> pd.DataFrame:
+def joint_tests(
+    fit: LinearMixedModelResults,
+    by: str | Sequence[str] | None,
+    at: Mapping[str, Any] | None,
+    cov_reduce: Reduction | None,
+    ddf: str,
+) -> pd.DataFrame:
     """Return F tests of all effects; see `MarginalMeansMethods.joint_tests`."""
     grid = ReferenceGrid(fit, at, _around_mean if cov_reduce is None else cov_reduce)
     inference, by = fit.inference(ddf), _names(by, grid)
@@ -47,7 +79,7 @@ def joint_tests(fit, by, at, cov_reduce, ddf) -> pd.DataFrame:
             if not any(set(effect) <= set(term) for term in grid.terms):
                 continue
             forms = grid.averaged(grid.forms, [*effect, *by])
-            K = np.ones((1, 1))
+            K: np.ndarray = np.ones((1, 1))
             for name in effect:
                 K = np.kron(np.diff(np.eye(grid.axes[name].size), axis=0), K)
             for i, group in enumerate(grid.labels(by).to_dict("records") or [{}]):
@@ -66,12 +98,23 @@ def joint_tests(fit, by, at, cov_reduce, ddf) -> pd.DataFrame:
     return table.sort_values(by, kind="stable", ignore_index=True) if by else table.reset_index(drop=True)
 
 
-def _around_mean(values):
+def _around_mean(values: np.ndarray) -> np.ndarray:
     """Return the mean minus and plus one."""
     return np.mean(values) + np.array([-1.0, 1.0])
 
 
-def _over_grid(fit, grid, forms, kind, specs, by, weights, ddf, level, var=None):
+def _over_grid(
+    fit: LinearMixedModelResults,
+    grid: ReferenceGrid,
+    forms: LinearForms,
+    kind: str,
+    specs: str | Sequence[str] | None,
+    by: str | Sequence[str] | None,
+    weights: str,
+    ddf: str,
+    level: float,
+    var: str | None = None,
+) -> MarginalMeans:
     """Return the averages of forms over the grid for the factors of specs within those of by."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level} is not between 0 and 1; level=0.95 gives 95 % intervals.")
@@ -95,7 +138,7 @@ def _over_grid(fit, grid, forms, kind, specs, by, weights, ddf, level, var=None)
     )
 
 
-def _read(specs, grid):
+def _read(specs: str | Sequence[str] | None, grid: ReferenceGrid) -> tuple[list[str], list[str]]:
     """Return the factors of specs, and those after its bar."""
     if not isinstance(specs, str):
         return list(dict.fromkeys(specs or [])), []
@@ -104,12 +147,11 @@ def _read(specs, grid):
     left, tilde, right = specs.rpartition("~")
     if tilde and left.strip():
         raise ValueError(f"specs={specs!r}: leave out {left.strip()!r} and call .contrasts({left.strip()!r}).")
-    names, _, within = right.partition("|")
-    names = [name for name in _names(names, grid) if name != "1"]
-    return names, _names(within, grid)
+    left, _, within = right.partition("|")
+    return [name for name in _names(left, grid) if name != "1"], _names(within, grid)
 
 
-def _names(texts, grid):
+def _names(texts: str | Sequence[str] | None, grid: ReferenceGrid) -> list[str]:
     """Return the names in a list or a text."""
     if texts is None:
         return []
@@ -120,12 +162,12 @@ def _names(texts, grid):
     return list(dict.fromkeys(quoted or plain for quoted, plain in NAME.findall(texts)))
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     """Return a level as text, numbers to six digits."""
     return f"{value:.6g}" if isinstance(value, (float, np.floating)) else text(value)
 
 
-def _facts(grid, names, weights, var):
+def _facts(grid: ReferenceGrid, names: Sequence[str], weights: str, var: str | None) -> tuple[str, ...]:
     """Return the sentences on what was averaged, what numbers stand for, and on interactions."""
     facts, others = [], [name for name in grid.axes if name not in names]
     over = [name for name in others if grid.axes[name].size > 1]
@@ -139,6 +181,6 @@ def _facts(grid, names, weights, var):
     shown = [*names, *([var] if var is not None else [])]
     partners = {b for term in grid.terms for a in term if a in shown for b in term if b not in shown}
     if partners:
-        partners = ", ".join(name for name in grid.axes if name in partners)
-        facts.append(f"Results may be misleading due to involvement in interactions (with {partners}).")
+        named = ", ".join(name for name in grid.axes if name in partners)
+        facts.append(f"Results may be misleading due to involvement in interactions (with {named}).")
     return tuple(facts)

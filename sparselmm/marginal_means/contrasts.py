@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Method: TypeAlias = str | dict[str, Sequence[float]] | pd.DataFrame | ArrayLike  # a name of METHODS, or weights
+
 MOST_POWERS = 6
 POLYNOMIALS = ("linear", "quadratic", "cubic", "quartic", "degree 5", "degree 6")
+Weights = tuple[np.ndarray, list[str]]  # K (c, k) and the labels of its rows
 OPERATORS = re.compile(r"[-+/*]")
 
 
-def matrix(method, names, ref=0, reverse=False):
+def matrix(
+    method: Method, names: Sequence[str], ref: int | str | Sequence[int | str] = 0, reverse: bool = False
+) -> tuple[np.ndarray, list[str], str]:
     """Return the weights K (c, k) of contrasts among k means, their labels, and the usual adjustment.
 
     Parameters
@@ -49,7 +59,9 @@ def matrix(method, names, ref=0, reverse=False):
     return (-K if reverse else K), labels, "none"
 
 
-def products(methods, keys, ref=0, reverse=False):
+def products(
+    methods: str | Sequence[Method], keys: pd.DataFrame, ref: int | str | Sequence[int | str] = 0, reverse: bool = False
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the products of contrasts of every factor in keys (k, f), the first fastest, and their labels."""
     methods = [methods] * keys.shape[1] if isinstance(methods, str) else list(methods)
     if len(methods) != keys.shape[1]:
@@ -65,7 +77,7 @@ def products(methods, keys, ref=0, reverse=False):
     return K, {name: titles[name].to_numpy() for name in titles}
 
 
-def row_labels(keys, rows, named) -> list[str]:
+def row_labels(keys: pd.DataFrame, rows: np.ndarray, named: bool) -> list[str]:
     """Return what some rows of keys are called in contrasts; bare numbers get the name of their factor if `named`."""
     columns = []
     for name in keys:
@@ -76,7 +88,7 @@ def row_labels(keys, rows, named) -> list[str]:
     return [" ".join(label) for label in zip(*columns, strict=True)] if columns else [""] * len(rows)
 
 
-def control(ref, names) -> list[int]:
+def control(ref: int | str | Sequence[int | str], names: Sequence[str]) -> list[int]:
     """Return the positions of the control."""
     found = []
     for one in ref if isinstance(ref, (list, tuple)) else [ref]:
@@ -89,19 +101,19 @@ def control(ref, names) -> list[int]:
     return found
 
 
-def pairwise(names, ref, reverse):
+def pairwise(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return all differences of two, A - B where A comes first."""
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     return _reversed_pairs(names, pairs) if reverse else _differences(names, pairs)
 
 
-def revpairwise(names, ref, reverse):
+def revpairwise(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return all differences of two, B - A where A comes first."""
     pairs = [(j, i) for j in range(len(names)) for i in range(j)]
     return _reversed_pairs(names, pairs) if reverse else _differences(names, pairs)
 
 
-def trt_vs_ctrl(names, ref, reverse):
+def trt_vs_ctrl(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the differences from the control, or from the average of several."""
     if len(ref) == 1:
         pairs = [(i, ref[0]) for i in range(len(names)) if i != ref[0]]
@@ -112,45 +124,45 @@ def trt_vs_ctrl(names, ref, reverse):
     return sign * K, [f"{title} - {names[i]}" if reverse else f"{names[i]} - {title}" for i in others]
 
 
-def trt_vs_ctrlk(names, ref, reverse):
+def trt_vs_ctrlk(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the differences from the last."""
     return trt_vs_ctrl(names, [len(names) - 1], reverse)
 
 
-def consec(names, ref, reverse):
+def consec(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the differences of each from the one before."""
     pairs = [(i + 1, i) for i in range(len(names) - 1)]
     return _reversed_pairs(names, pairs) if reverse else _differences(names, pairs)
 
 
-def mean_chg(names, ref, reverse):
+def mean_chg(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the mean of all after minus the mean of all before every point between two."""
     k, sign = len(names), -1.0 if reverse else 1.0
     K = [np.where(np.arange(k) < i, -1.0 / i, 1.0 / (k - i)) for i in range(1, k)]
     return sign * np.array(K), [f"{names[i - 1]}|{names[i]}" for i in range(1, k)]
 
 
-def eff(names, ref, reverse):
+def eff(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the differences from the mean of all."""
     k, sign = len(names), -1.0 if reverse else 1.0
     return sign * (np.eye(k) - 1.0 / k), [f"{name} effect" for name in names]
 
 
-def del_eff(names, ref, reverse):
+def del_eff(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the differences from the mean of the others."""
     k = len(names)
     K, labels = eff(names, ref, reverse)
     return K * (k / (k - 1.0)) if k > 1 else K, labels
 
 
-def poly(names, ref, reverse):
+def poly(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return orthogonal polynomials in equally spaced points, in smallest integers (Fisher & Yates 1938)."""
     k = len(names)
     rows = [[Fraction(1)] * k]
     for power in range(1, min(k, MOST_POWERS + 1)):
         row = [Fraction(i**power) for i in range(k)]
         for other in rows:
-            share = sum(a * b for a, b in zip(row, other, strict=True)) / sum(b * b for b in other)
+            share = sum((a * b for a, b in zip(row, other, strict=True)), Fraction(0)) / sum(b * b for b in other)
             row = [a - share * b for a, b in zip(row, other, strict=True)]
         rows.append(row)
     K = []
@@ -161,7 +173,7 @@ def poly(names, ref, reverse):
     return sign * np.array(K, dtype=float).reshape(-1, k), list(POLYNOMIALS[: len(K)])
 
 
-def identity(names, ref, reverse):
+def identity(names: Sequence[str], ref: list[int], reverse: bool) -> Weights:
     """Return the means themselves."""
     return (-1.0 if reverse else 1.0) * np.eye(len(names)), list(names)
 
@@ -180,7 +192,7 @@ METHODS = {
 }
 
 
-def _differences(names, pairs):
+def _differences(names: Sequence[str], pairs: list[tuple[int, int]]) -> Weights:
     """Return the weights and labels of differences."""
     K = np.zeros((len(pairs), len(names)))
     for row, (i, j) in enumerate(pairs):
@@ -188,22 +200,22 @@ def _differences(names, pairs):
     return K, [f"{names[i]} - {names[j]}" for i, j in pairs]
 
 
-def _reversed_pairs(names, pairs):
+def _reversed_pairs(names: Sequence[str], pairs: list[tuple[int, int]]) -> Weights:
     """Return the weights and labels of the differences turned round."""
     return _differences(names, [(j, i) for i, j in pairs])
 
 
-def _guarded(name):
+def _guarded(name: str) -> str:
     """Return a label in parentheses if it looks like a sum or product."""
     return f"({name})" if OPERATORS.search(name) else name
 
 
-def text(value) -> str:
+def text(value: object) -> str:
     """Return a level as text."""
     return f"{value:.15g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def _is_number(label):
+def _is_number(label: str) -> bool:
     """Return whether a label says a number."""
     try:
         float(label)

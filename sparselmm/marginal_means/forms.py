@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..fixed_terms import INESTIMABLE
+
+if TYPE_CHECKING:
+    from ..inference.ddf import Inference
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,14 @@ class LinearForms:
     offset: np.ndarray
     beyond: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offset)
 
-    def combined(self, K) -> LinearForms:
+    def combined(self, K: np.ndarray) -> LinearForms:
         """Return the combinations of the rows in the rows of K (k, r)."""
         return LinearForms(K @ self.L, K @ self.offset, K @ self.beyond)
 
-    def take(self, rows) -> LinearForms:
+    def take(self, rows: np.ndarray | slice) -> LinearForms:
         """Return some of the rows."""
         return LinearForms(self.L[rows], self.offset[rows], self.beyond[rows])
 
@@ -51,7 +55,7 @@ class LinearForms:
         return self.combined(left[:, rank:].T)
 
 
-def joint_test(inference, forms) -> dict:
+def joint_test(inference: Inference, forms: LinearForms) -> dict[str, float]:
     """Return NumDF, DenDF, statistic and p.value of the test that all forms are zero, of what can be estimated."""
     part = forms.estimable_part()
     F, df_num, df_denom, p = inference.test(part.L, -part.offset) if len(part) else (np.nan, 0, np.nan, np.nan)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,17 @@ from ..errors import DataError
 from ..fixed_terms import beyond_kept
 from ..formula import formula_terms, lookups, spelled
 from .forms import LinearForms
+
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor, Term
+
+    from ..columns import Columns
+    from ..frame import Design
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from ..streaming.design import StreamedDesign
+
+    Reduction = str | bool | Callable[[np.ndarray], Any]  # "mean", False or a function
 
 LARGEST = 50_000_000  # numbers in the design of a grid
 FEW = 2  # different values of a number that is kept as it is, like the levels of a factor
@@ -29,7 +42,7 @@ class Axis:
     """
 
     name: str
-    values: object
+    values: np.ndarray | pd.Categorical
     categorical: bool
     counted: bool
 
@@ -59,16 +72,26 @@ class ReferenceGrid:
         Predictors of each term.
     """
 
-    def __init__(self, fit, at=None, cov_reduce="mean"):
-        if fit.model.design is None:
+    model: LinearMixedModel
+    design: Design | StreamedDesign
+    fixed: Columns
+    columns: dict[str, Any]
+    terms: tuple[tuple[str, ...], ...]
+    axes: dict[str, Axis]
+
+    def __init__(
+        self, fit: LinearMixedModelResults, at: Mapping[str, Any] | None = None, cov_reduce: Reduction = "mean"
+    ) -> None:
+        design = fit.model.design
+        if design is None:
             raise DataError(
                 "A model built from arrays does not know its predictors. Build it from a formula, or give the rows of "
                 "L yourself: fit.inference().estimates(L)."
             )
         if cov_reduce is not False and cov_reduce != "mean" and not callable(cov_reduce):
             raise ValueError(f"cov_reduce must be 'mean', a function or False, not {cov_reduce!r}.")
-        self.model, self.fixed = fit.model, fit.model.design.spec.fixed
-        self.columns = fit.model.design.table.columns
+        self.model, self.design, self.fixed = fit.model, design, design.spec.fixed
+        self.columns = design.table.columns
         self.terms = tuple(_variables(term, self.fixed.variables) for term in formula_terms(self.fixed.text))
         names = dict.fromkeys(name for term in self.terms for name in term)
         at = dict(at or {})
@@ -82,7 +105,7 @@ class ReferenceGrid:
             )
 
     @staticmethod
-    def check(name, names, argument):
+    def check(name: str, names: Collection[str], argument: str) -> None:
         """Raise a ValueError if `name` is not among the predictors."""
         if name not in names:
             known = ", ".join(map(str, names)) or "none"
@@ -109,7 +132,7 @@ class ReferenceGrid:
         offset = 0.0 if self.model.offset is None else self.model.offset.mean()
         return self._forms(self.fixed.build(self.table), offset)
 
-    def slopes(self, name) -> LinearForms:
+    def slopes(self, name: str) -> LinearForms:
         """Return derivatives in a numeric predictor, of the parabola through three points next to each other.
 
         The points keep within the range of the data if the value does, so that splines are not asked beyond it.
@@ -123,7 +146,7 @@ class ReferenceGrid:
         lean = ((x - centre) / h)[:, None]
         return self._forms((above - below + 2.0 * lean * (above - 2.0 * middle + below)) / (2.0 * h), 0.0)
 
-    def averaged(self, forms, names, weights="equal") -> LinearForms:
+    def averaged(self, forms: LinearForms, names: Sequence[str], weights: str = "equal") -> LinearForms:
         """Return the means of forms over all other predictors, the first of `names` fastest.
 
         Parameters
@@ -144,14 +167,14 @@ class ReferenceGrid:
         W = np.divide(W, total, out=np.zeros_like(W), where=total > 0)
         empty = (total == 0).transpose(*kept, *over).ravel()
 
-        def mean(values):
+        def mean(values: np.ndarray) -> np.ndarray:
             sums = (values.reshape(*W.shape, values.shape[1]) * W[..., None]).sum(axis=over, keepdims=True)
             return sums.transpose(*kept, *over, W.ndim).reshape(empty.size, values.shape[1])
 
         beyond = np.hstack([mean(forms.beyond), np.eye(empty.size)[:, empty]])
         return LinearForms(mean(forms.L), mean(forms.offset[:, None])[:, 0], beyond)
 
-    def labels(self, names) -> pd.DataFrame:
+    def labels(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the combinations of some predictors, the first fastest."""
         sizes = [self.axes[name].size for name in reversed(names)]
         where = np.indices(sizes).reshape(len(names), int(np.prod(sizes)))[::-1]
@@ -163,7 +186,7 @@ class ReferenceGrid:
         counted = [axis for axis in self.axes.values() if axis.counted]
         codes = np.array([positions(_index(axis.values), self.columns[axis.name]) for axis in counted], dtype=int)
         shape = [axis.size for axis in counted]
-        frequencies = self.model.design.frequencies
+        frequencies = self.design.frequencies
         codes = codes.reshape(len(counted), frequencies.size)
         inside = (codes >= 0).all(axis=0)
         codes, frequencies = codes[:, inside], frequencies[inside]
@@ -172,7 +195,7 @@ class ReferenceGrid:
         counts = counts.reshape([axis.size if axis.counted else 1 for axis in self.axes.values()])
         return np.broadcast_to(counts, [axis.size for axis in self.axes.values()])
 
-    def _weights(self, weights, over):
+    def _weights(self, weights: str, over: tuple[int, ...]) -> np.ndarray:
         """Return the weights of the combinations when the axes `over` are averaged."""
         if weights == "equal":
             return np.ones([axis.size for axis in self.axes.values()])
@@ -189,22 +212,22 @@ class ReferenceGrid:
             W = W * counts.sum(axis=margin, keepdims=True)
         return W
 
-    def _built_with(self, name, values):
+    def _built_with(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return the fixed columns of the combinations with other values of one predictor."""
         return self.fixed.build(replace(self.table, columns=self.table.columns | {name: values}))
 
-    def _forms(self, X, offset):
+    def _forms(self, X: np.ndarray, offset: float) -> LinearForms:
         """Return the forms of rows of all columns, dropped ones included."""
         return LinearForms(X[:, self.model.kept], np.full(len(X), offset), beyond_kept(self.model, X))
 
 
-def _variables(term, available):
+def _variables(term: Term, available: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of the data that a term of the fixed effects uses."""
     names = [name for factor in term.factors for name in sorted(set().union(*lookups(spelled(factor))))]
     return tuple(dict.fromkeys(name for name in names if name in available))
 
 
-def _axis(fixed, name, values, chosen, cov_reduce):
+def _axis(fixed: Columns, name: str, values: Any, chosen: Any, cov_reduce: Reduction) -> Axis:
     """Return the axis of a predictor, given its values in the data and those chosen with at=."""
     levels = _levels(fixed, name, values)
     if levels is not None:
@@ -217,12 +240,12 @@ def _axis(fixed, name, values, chosen, cov_reduce):
     if chosen is not None:
         different = _numbers(name, chosen, "at")
     elif not counted and cov_reduce is not False:
-        function = np.mean if cov_reduce == "mean" else cov_reduce
-        different = _numbers(name, function(values), "cov_reduce")
+        reduced = cov_reduce(values) if callable(cov_reduce) else np.mean(values)
+        different = _numbers(name, reduced, "cov_reduce")
     return Axis(name, different, categorical=False, counted=counted)
 
 
-def _levels(fixed, name, values):
+def _levels(fixed: Columns, name: str, values: Any) -> np.ndarray | pd.Categorical | None:
     """Return the levels of a categorical predictor, None for a number that the formula does not take as one."""
     if isinstance(values, pd.Categorical):
         return pd.Categorical(values.categories, categories=values.categories, ordered=values.ordered)
@@ -238,19 +261,19 @@ def _levels(fixed, name, values):
     return np.asarray(known) if values.dtype.kind in "iufmMb" else pd.Categorical(known, categories=known)
 
 
-def _different(values):
+def _different(values: Any) -> set[Any] | None:
     """Return the set of different values of a column, None if they are many and not kept."""
     different = np.unique(values)
     return set(different) if isinstance(different, np.ndarray) else None
 
 
-def _variables_of(factor):
+def _variables_of(factor: Factor) -> set[str]:
     """Return the names that one factor looks up, functions left out."""
     columns, names = lookups(spelled(factor))
     return set(columns | names) - {"C", "factor"}
 
 
-def _found(name, levels, chosen):
+def _found(name: str, levels: np.ndarray | pd.Categorical, chosen: Any) -> np.ndarray:
     """Return the positions of the chosen levels."""
     chosen = list(np.atleast_1d(np.asarray(chosen, dtype=object)))
     where = _index(levels).get_indexer(chosen)
@@ -260,7 +283,7 @@ def _found(name, levels, chosen):
     return where
 
 
-def _numbers(name, values, argument):
+def _numbers(name: str, values: Any, argument: str) -> np.ndarray:
     """Return values of a number as floats (l,)."""
     try:
         values = np.atleast_1d(np.asarray(values, dtype=float))
@@ -272,6 +295,6 @@ def _numbers(name, values, argument):
     return values
 
 
-def _index(values):
+def _index(values: Any) -> pd.Index:
     """Return levels as an Index of their labels."""
     return pd.Index(np.asarray(values))

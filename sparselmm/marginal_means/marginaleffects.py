@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..data import read_table
 from ..errors import DataError
+from ..frame import total
 from .grid import ReferenceGrid
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import ArrayLike
+
+    from ..columns import Columns, Expression
+    from ..results import LinearMixedModelResults
 
 MISSING = "to_marginaleffects() needs the package marginaleffects, 0.6 or later: pip install marginaleffects."
 
 
-def adapter(fit):
+def adapter(fit: LinearMixedModelResults) -> Any:
     """Return the fit as a model of marginaleffects; an offset is one more column, whose coefficient 1 is certain."""
     grid, model = ReferenceGrid(fit), fit.model
     try:
@@ -23,36 +34,36 @@ def adapter(fit):
     fixed = int(model.offset is not None)
     covariance = np.pad(fit.cov_params().to_numpy(), (0, fixed))
 
-    class Adapter(ModelAbstract):
+    class Adapter(ModelAbstract):  # type: ignore[misc]  # a class of a package that is not checked
         """Predictions of the fixed effects of a mixed model."""
 
         df_resid = np.inf  # its tests are normal
 
-        def get_exog(self, newdata):
+        def get_exog(self, newdata: Any) -> np.ndarray:
             """Return the fixed columns of new data, (n, p), and the offset."""
-            return _design(model, newdata)
+            return _design(grid, newdata)
 
-        def get_predict(self, params, newdata):
+        def get_predict(self, params: ArrayLike, newdata: np.ndarray) -> pl.DataFrame:
             """Return the predictions of the rows of a design."""
             estimate = newdata @ np.asarray(params)
             return pl.DataFrame({"rowid": np.arange(estimate.size, dtype=np.int32), "estimate": estimate})
 
-        def get_vcov(self, vcov=True):
+        def get_vcov(self, vcov: bool = True) -> np.ndarray | None:
             """Return the covariance of the coefficients."""
             if not isinstance(vcov, bool):
                 raise ValueError("vcov is True, False or a matrix such as fit.inference('kenward-roger').covariance.")
             return covariance if vcov else None
 
-        def get_autodiff_args(self):
+        def get_autodiff_args(self) -> dict[str, Any]:
             """Say that predictions are linear: differences of differences would lose the errors of slopes."""
             return {"model_type": "linear", "family": None, "link": None}
 
-    columns = {name: _column(pl, values) for name, values in model.design.table.columns.items()}
+    columns = {name: _column(pl, values) for name, values in grid.design.table.columns.items()}
     columns.setdefault(model.endog_name, model.endog)
     vault = ModelVault(
         coef=np.append(fit.beta, np.ones(fixed)),
         coefnames=np.array([*model.exog_names, *["offset"] * fixed]),
-        formula=lambda data: (None, _design(model, data)),  # its own reader does not know bars
+        formula=lambda data: (None, _design(grid, data)),  # its own reader does not know bars
         modeldata=pl.DataFrame(columns),
         package="sparselmm",
         variable_names=[model.endog_name, *grid.axes],
@@ -64,20 +75,19 @@ def adapter(fit):
     return wrapped
 
 
-def _design(model, data):
+def _design(grid: ReferenceGrid, data: Any) -> np.ndarray:
     """Return the fixed columns that the model kept, (n, p), and its offset if it has one."""
-    spec = model.design.spec
-    table = read_table(data, sorted({name for part in (spec.fixed, *spec.offsets) for name in part.variables}))
-    parts = [spec.fixed.build(table)[:, model.kept]]
-    if model.offset is not None:
-        parts.append(sum(part.numbers(table) for part in spec.offsets)[:, None])
-    design = np.hstack(parts)
+    spec, model = grid.design.spec, grid.model
+    used: list[Columns | Expression] = [spec.fixed, *spec.offsets]
+    table = read_table(data, sorted({name for part in used for name in part.variables}))
+    X, offset = spec.fixed.build(table)[:, model.kept], total(spec.offsets, table)
+    design = X if offset is None else np.column_stack([X, offset])
     if np.isnan(design).any():
         raise DataError("The new data have missing values in the predictors. Drop those rows.")
     return design
 
 
-def _column(pl, values):
+def _column(pl: ModuleType, values: Any) -> Any:
     """Return a column of the data as polars has it, labels as an Enum in the order of the levels."""
     if getattr(values, "categories", None) is None and values.dtype != object:
         return values

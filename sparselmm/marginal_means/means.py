@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,13 @@ from .contrasts import matrix, products, row_labels
 from .forms import LinearForms, joint_test
 from .printing import family_blocks
 from .transforms import Transformation
+
+if TYPE_CHECKING:
+    from types import EllipsisType
+
+    from numpy.typing import ArrayLike
+
+    from .contrasts import Method
 
 ESTIMATES = ["estimate", "std.error", "df", "statistic", "p.value", "conf.low", "conf.high"]
 
@@ -60,7 +69,7 @@ class MarginalMeans(Printed):
     scale: Transformation | None = None
     back: bool = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.forms)
 
     @property
@@ -80,12 +89,12 @@ class MarginalMeans(Printed):
         table = self._table(self.level, self.adjust)
         return table if self.kind == "contrasts" else table.drop(columns=["statistic", "p.value"])
 
-    def confint(self, level=None, adjust=None) -> pd.DataFrame:
+    def confint(self, level: float | None = None, adjust: str | None = None) -> pd.DataFrame:
         """Return estimates and intervals; level and adjustment are by default those of the object."""
         table = self._table(self.level if level is None else level, self._method(adjust))
         return table.drop(columns=["statistic", "p.value"])
 
-    def test(self, null=0.0, joint=False, adjust=None) -> pd.DataFrame:
+    def test(self, null: ArrayLike = 0.0, joint: bool = False, adjust: str | None = None) -> pd.DataFrame:
         """Return t tests of every row, or an F test of all rows of a family.
 
         Parameters
@@ -107,7 +116,14 @@ class MarginalMeans(Printed):
 
     @single_threaded
     def contrasts(
-        self, method="pairwise", adjust=None, *, by=..., ref=0, reverse=False, interaction=None
+        self,
+        method: Method = "pairwise",
+        adjust: str | None = None,
+        *,
+        by: str | Sequence[str] | EllipsisType | None = ...,
+        ref: int | str | Sequence[int | str] = 0,
+        reverse: bool = False,
+        interaction: str | Sequence[Method] | None = None,
     ) -> MarginalMeans:
         """Return contrasts among the rows of every family.
 
@@ -144,27 +160,27 @@ class MarginalMeans(Printed):
         means = self if by is ... else self._by(by)
         names = [name for name in self.keys if name not in means.by]
         parts, keys, n_means, usual = [], [], 0, "none"
+        titles: Mapping[str, Sequence[str] | np.ndarray]
         for rows in means._families():
             if interaction is None:
                 labels = row_labels(self.keys[names], rows, named=self.kind != "contrasts")
-                K, titles, usual = matrix(method, labels, ref, reverse)
+                K, texts, usual = matrix(method, labels, ref, reverse)
                 n_means = len(labels) if isinstance(method, str) and method.endswith("pairwise") else 0
-                titles = {"contrast": titles}
+                titles = {"contrast": texts}
             else:
                 K, titles = products(interaction, self.keys[names].iloc[rows], ref, reverse)
             part = np.zeros((len(K), len(self)))
             part[:, rows] = K
             parts.append(part)
             keys.append(pd.DataFrame(titles).assign(**means._group(rows)))
-        ratios = self.back and self.scale.is_log
-        facts = self.facts
-        if self.back and not ratios:
-            facts = (*facts, f"Contrasts are on the {self.scale.name} scale.")
-        keys = _like(pd.concat(keys, ignore_index=True), self.keys)
+        way, facts = self._way_back, self.facts
+        ratios = way is not None and way.is_log
+        if way is not None and not ratios:
+            facts = (*facts, f"Contrasts are on the {way.name} scale.")
         return replace(
             means,
             forms=self.forms.combined(np.vstack(parts)),
-            keys=keys,
+            keys=_like(pd.concat(keys, ignore_index=True), self.keys),
             kind="contrasts",
             n_means=n_means,
             adjust=multiplicity.method_name(usual if adjust is None else adjust),
@@ -191,7 +207,7 @@ class MarginalMeans(Printed):
         return replace(self, back=True)
 
     @single_threaded
-    def _table(self, level, adjust, null=0.0):
+    def _table(self, level: float, adjust: str, null: float | np.ndarray = 0.0) -> pd.DataFrame:
         """Return keys and all columns of ESTIMATES."""
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} is not between 0 and 1; level=0.95 gives 95 % intervals.")
@@ -214,43 +230,49 @@ class MarginalMeans(Printed):
         margin = critical * table["std.error"]
         table["p.value"], table["conf.low"] = p, table["estimate"] - margin
         table["conf.high"] = table["estimate"] + margin
-        if self.back:
-            table["std.error"] *= np.abs(self.scale.slope(table["estimate"]))
+        way = self._way_back
+        if way is not None:
+            table["std.error"] *= np.abs(way.slope(table["estimate"]))
             for name in ("estimate", "conf.low", "conf.high"):
-                table[name] = self.scale.inverse(table[name])
+                table[name] = way.inverse(table[name])
         return pd.concat([self._shown_keys(), table], axis=1)
 
-    def _shown_keys(self):
+    @property
+    def _way_back(self) -> Transformation | None:
+        """The transformation that is undone, None if the estimates are on the scale of the model."""
+        return self.scale if self.back else None
+
+    def _shown_keys(self) -> pd.DataFrame:
         """Return the keys, differences written as ratios where that is what they are."""
         if not (self.back and self.kind == "contrasts" and "contrast" in self.keys):
             return self.keys
         return self.keys.assign(contrast=[str(text).replace(" - ", " / ") for text in self.keys["contrast"]])
 
-    def _method(self, adjust):
+    def _method(self, adjust: str | None) -> str:
         """Return the name of an adjustment, by default that of the object."""
         return self.adjust if adjust is None else multiplicity.method_name(adjust)
 
-    def _suited(self, adjust):
+    def _suited(self, adjust: str) -> str:
         """Return Šidák's adjustment instead of Tukey's if the rows are not all pairs of a set of means."""
         return "sidak" if adjust == "tukey" and not self.n_means else adjust
 
-    def _families(self):
+    def _families(self) -> list[np.ndarray]:
         """Return the positions of the rows of every family."""
         if not self.by:
             return [np.arange(len(self))]
         numbers = self.keys.groupby(list(self.by), sort=False, observed=True).ngroup().to_numpy()
         return [np.flatnonzero(numbers == i) for i in range(numbers.max() + 1)]
 
-    def _group(self, rows):
+    def _group(self, rows: np.ndarray) -> dict[str, Any]:
         """Return the values of `by` that the rows share."""
         return {name: self.keys[name].iloc[rows[0]] for name in self.by}
 
-    def _family(self, rows):
+    def _family(self, rows: np.ndarray) -> multiplicity.Family:
         """Return the Family of some rows."""
         L = self.forms.L[rows][self.forms.estimable[rows]]
         return multiplicity.Family(rows.size, self.n_means, L @ self.inference.covariance @ L.T)
 
-    def _by(self, by):
+    def _by(self, by: str | Sequence[str] | None) -> MarginalMeans:
         """Return the same rows in other families."""
         by = [] if by is None else [by] if isinstance(by, str) else list(by)
         for name in by:
@@ -258,11 +280,11 @@ class MarginalMeans(Printed):
                 raise ValueError(f"by names {name!r}; the rows are told apart by {', '.join(self.keys)}.")
         return replace(self, by=tuple(by))
 
-    def _notes(self):
+    def _notes(self) -> list[str]:
         """Return the sentences below the table."""
-        notes = [*self.facts]
-        if self.back:
-            notes.append(f"Estimates are taken back from the {self.scale.name} scale to {self.scale.response}.")
+        notes, way = [*self.facts], self._way_back
+        if way is not None:
+            notes.append(f"Estimates are taken back from the {way.name} scale to {way.response}.")
         elif self.scale is not None:
             notes.append(f"Estimates are on the {self.scale.name} scale.")
         notes.append(f"Degrees of freedom: {self.inference.ddf}. Confidence level: {self.level:g}.")
@@ -285,6 +307,6 @@ class MarginalMeans(Printed):
         return Printout("", family_blocks(self.frame, self.by), self._notes())
 
 
-def _like(keys, other):
+def _like(keys: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return keys with the types of the columns they share with others."""
     return keys.astype({name: other[name].dtype for name in keys if name in other and name != "contrast"})

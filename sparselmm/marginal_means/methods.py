@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from ..habits import explains
 from ..threads import single_threaded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..results import LinearMixedModelResults
+    from .grid import Reduction
+    from .means import MarginalMeans
 
 
 class MarginalMeansMethods:
@@ -18,15 +28,15 @@ class MarginalMeansMethods:
     )
     @single_threaded
     def emmeans(
-        self,
-        specs,
-        by=None,
-        at=None,
-        weights="equal",
-        cov_reduce="mean",
-        ddf="satterthwaite",
-        level=0.95,
-    ):
+        self: LinearMixedModelResults,
+        specs: str | Sequence[str],
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        weights: str = "equal",
+        cov_reduce: Reduction = "mean",
+        ddf: str = "satterthwaite",
+        level: float = 0.95,
+    ) -> MarginalMeans:
         """Return estimated marginal means: expected responses averaged over a grid of the predictors.
 
         Parameters
@@ -88,16 +98,16 @@ class MarginalMeansMethods:
 
     @single_threaded
     def emtrends(
-        self,
-        specs,
-        var,
-        by=None,
-        at=None,
-        weights="equal",
-        cov_reduce="mean",
-        ddf="satterthwaite",
-        level=0.95,
-    ):
+        self: LinearMixedModelResults,
+        specs: str | Sequence[str],
+        var: str,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        weights: str = "equal",
+        cov_reduce: Reduction = "mean",
+        ddf: str = "satterthwaite",
+        level: float = 0.95,
+    ) -> MarginalMeans:
         """Return estimated marginal trends: derivatives of the expected response in a number, averaged over the grid.
 
         Parameters
@@ -116,7 +126,13 @@ class MarginalMeansMethods:
         return slopes(self, specs, var, by, at, weights, cov_reduce, ddf, level)
 
     @single_threaded
-    def joint_tests(self, by=None, at=None, cov_reduce=None, ddf="satterthwaite"):
+    def joint_tests(
+        self: LinearMixedModelResults,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        cov_reduce: Reduction | None = None,
+        ddf: str = "satterthwaite",
+    ) -> pd.DataFrame:
         """Return an F test of every main effect and interaction of the marginal means (like type III).
 
         An interaction is tested by the products of consecutive differences of its factors, averaged with equal weights
@@ -141,7 +157,7 @@ class MarginalMeansMethods:
 
         return joint_tests(self, by, at, cov_reduce, ddf)
 
-    def to_marginaleffects(self):
+    def to_marginaleffects(self: LinearMixedModelResults) -> Any:
         """Return the fit as the package marginaleffects takes it, for `marginaleffects.avg_comparisons` and the like.
 
         Predictions are those of the fixed effects; standard errors come from `cov_params`, tests are normal. For

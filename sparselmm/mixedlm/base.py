@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pandas as pd
 
 from ..caller import caller_variables, warn
 from ..checks import check_sizes, effects_of
-from ..crossproducts import CrossProducts, full_rank_basis, rounding
+from ..crossproducts import CrossProducts, rounding
 from ..errors import DataError
+from ..rank import full_rank_basis
 from ..terms import RandomTerm
 from ..threads import single_threaded
 from .design import Grouping, VCSpec, components_of, spec_of
 from .likelihood import CovarianceLikelihood
 from .params import tril_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..columns import Columns
+    from .design import Component
+    from .penalized import CovariancePenalty, Penalty
 
 ALLOWED = ("missing_idx", "model_spec", "formula")
 MISSING = ("none", "drop", "raise")
@@ -26,7 +36,30 @@ MISSING = ("none", "drop", "raise")
 class GroupedModel:
     """The data of a model with disjoint groups; see `MixedLM`."""
 
-    def __init__(self, endog, exog, groups, exog_re=None, exog_vc=None, use_sqrt=True, missing="none", **kwargs):
+    endog: np.ndarray
+    exog: np.ndarray
+    exog_re: np.ndarray | None
+    exog_names: list[str]
+    endog_names: str
+    fe_pen: Penalty | None
+    cov_pen: CovariancePenalty | None
+    formula: str | None
+    data: SimpleNamespace
+    _columns: Columns | None
+    _index: pd.Index | None
+    _current: CovarianceLikelihood | None
+
+    def __init__(
+        self,
+        endog: ArrayLike,
+        exog: ArrayLike,
+        groups: ArrayLike,
+        exog_re: ArrayLike | None = None,
+        exog_vc: VCSpec | dict[str, dict[Any, Any]] | None = None,
+        use_sqrt: bool = True,
+        missing: str = "none",
+        **kwargs: Any,
+    ) -> None:
         _check_keywords(kwargs)
         if isinstance(exog_vc, dict):
             message = "Using deprecated variance components format: give a VCSpec."
@@ -56,16 +89,16 @@ class GroupedModel:
     @classmethod
     def from_formula(
         cls,
-        formula,
-        data,
-        re_formula=None,
-        vc_formula=None,
-        subset=None,
-        use_sparse=False,
-        missing="none",
-        *args,
-        **kwargs,
-    ) -> GroupedModel:
+        formula: str,
+        data: Any,
+        re_formula: str | None = None,
+        vc_formula: Mapping[str, str] | None = None,
+        subset: ArrayLike | None = None,
+        use_sparse: bool = False,
+        missing: str = "none",
+        *args: Any,
+        **kwargs: Any,
+    ) -> Self:
         """Return the model of formulas on a data frame.
 
         Parameters
@@ -132,7 +165,15 @@ class GroupedModel:
         return self
 
     @single_threaded
-    def _set_up(self, endog, exog, groups, exog_re, components, use_sqrt):
+    def _set_up(
+        self,
+        endog: np.ndarray,
+        exog: np.ndarray,
+        groups: np.ndarray,
+        exog_re: np.ndarray | None,
+        components: Sequence[Component],
+        use_sqrt: bool,
+    ) -> None:
         """Take the arrays, and their cross-products."""
         self.endog, self.exog, self.groups, self.exog_re = endog, exog, groups, exog_re
         self.use_sqrt, self.reml, self.fe_pen, self.cov_pen = use_sqrt, True, None, None
@@ -159,7 +200,9 @@ class GroupedModel:
             raise DataError("The response is constant or an exact linear function of the fixed effects.")
         self._current, self._engine = None, "auto"
 
-    def _set_names(self, endog_name, re_names, index, full=None):
+    def _set_names(
+        self, endog_name: str, re_names: list[str], index: pd.Index | None, full: list[str] | None = None
+    ) -> None:
         """Take the names of the columns and the row labels (None: results are arrays); name the parameters."""
         self.endog_names, self._index = endog_name, index
         if full is None:
@@ -177,14 +220,14 @@ class GroupedModel:
             frame=None,
         )
 
-    def _reordered(self, order):
+    def _reordered(self, order: np.ndarray) -> Self:
         """Return the model with its random effects in another order, packed by square roots."""
         other = copy(self)
         exog_re = None if self.exog_re is None else self.exog_re[:, order]
         other._set_up(self.endog, self.exog, self.groups, exog_re, self._components, True)
         return other
 
-    def _with_response(self, endog):
+    def _with_response(self, endog: np.ndarray) -> Self:
         """Return the model with another response; the new one takes the engine over from this one."""
         other = copy(self)
         other.endog = endog
@@ -195,7 +238,7 @@ class GroupedModel:
         self._current = None
         return other
 
-    def _predict(self, beta, exog, transform):
+    def _predict(self, beta: np.ndarray, exog: Any, transform: bool) -> np.ndarray | pd.Series:
         """Return Xβ for the data of the model or new ones, through the formula if there is one."""
         if exog is None:
             return np.dot(self.exog, beta)
@@ -209,17 +252,17 @@ class GroupedModel:
             names.append(np.array([f"{component.name}[{label}]" for label in component.labels], dtype=object))
         return np.concatenate(names)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""
         return vars(self) | {"_current": None}
 
     @cached_property
-    def group_labels(self) -> list:
+    def group_labels(self) -> list[Any]:
         """Labels of the groups, sorted."""
         return self._grouping.levels.tolist()
 
     @cached_property
-    def row_indices(self) -> dict:
+    def row_indices(self) -> dict[Any, np.ndarray]:
         """Positions of the rows of every group."""
         return dict(zip(self.group_labels, self._grouping.rows, strict=True))
 
@@ -246,28 +289,34 @@ class GroupedModel:
     @cached_property
     def exog_re2_li(self) -> list[np.ndarray] | None:
         """Cross-products of the random-effects columns by group."""
-        return None if self.exog_re is None else [block.T @ block for block in self.exog_re_li]
+        return None if self.exog_re_li is None else [block.T @ block for block in self.exog_re_li]
 
-    def group_list(self, array):
+    @overload
+    def group_list(self, array: np.ndarray) -> list[np.ndarray]: ...
+
+    @overload
+    def group_list(self, array: None) -> None: ...
+
+    def group_list(self, array: np.ndarray | None) -> list[np.ndarray] | None:
         """Return an array (n, ...) split by group, None for None."""
         return None if array is None else [np.asarray(array)[rows] for rows in self._grouping.rows]
 
 
-def _check_keywords(keywords):
+def _check_keywords(keywords: Iterable[str]) -> None:
     """Raise for a keyword that no model takes."""
     for name in keywords:
         if name not in ALLOWED:
             raise ValueError(f"argument {name} not permitted for MixedLM initialization")
 
 
-def _context(environment):
+def _context(environment: Any) -> Mapping[str, Any]:
     """Return the variables that formulas may use: the caller's, none, or those given."""
     if environment is None or isinstance(environment, int):
         return {} if environment == -1 else caller_variables()
     return getattr(environment, "namespace", environment)
 
 
-def _array(values, name):
+def _array(values: ArrayLike, name: str) -> np.ndarray:
     """Return values as a float array."""
     try:
         return np.array(values, dtype=np.float64, order="C")
@@ -275,19 +324,19 @@ def _array(values, name):
         raise DataError(f"{name} is not numeric: {error}. Convert it to numbers.") from None
 
 
-def _columns(values):
+def _columns(values: np.ndarray) -> np.ndarray:
     """Return an array (n,) or (n, c) as (n, c)."""
     return values[:, None] if values.ndim == 1 else values
 
 
-def _names(values):
+def _names(values: object) -> list[str] | None:
     """Return the names of the columns of a Series, a DataFrame or a list of names; None for an array."""
     if isinstance(values, pd.DataFrame):
         return [str(name) for name in values.columns]
     return [str(values.name)] if isinstance(values, pd.Series) and values.name is not None else None
 
 
-def _default_names(exog):
+def _default_names(exog: np.ndarray) -> list[str]:
     """Return const for the constant column and x1, x2, ... for the others."""
     names = [f"x{i + 1}" for i in range(exog.shape[1])]
     constant = np.flatnonzero(np.ptp(exog, axis=0) == 0)
@@ -297,7 +346,7 @@ def _default_names(exog):
     return names
 
 
-def _complete(arrays, missing):
+def _complete(arrays: Mapping[str, np.ndarray], missing: str) -> np.ndarray:
     """Return the mask of the rows that are kept, (n,); raise for missing values that are not to be dropped."""
     if missing not in MISSING:
         raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
@@ -314,7 +363,7 @@ def _complete(arrays, missing):
     return ~np.logical_or.reduce(list(bad.values()))
 
 
-def predicted(columns, beta, exog):
+def predicted(columns: Columns | None, beta: np.ndarray, exog: Any) -> np.ndarray | pd.Series:
     """Return Xβ of new data (passed through the formula that `columns` holds), labelled like them."""
     index = exog.index if isinstance(exog, (pd.Series, pd.DataFrame)) else None
     if columns is not None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import block_diag
 
 from .params import lower_root
 
+if TYPE_CHECKING:
+    from ..covariance import TermShape
+    from ..crossproducts import CrossProducts
+    from .likelihood import CovarianceLikelihood
+
 LARGEST_WORK = 4e9  # multiplications up to which blocks are formed; beyond, Φ's sums are differentiated
 STEP = 1e-4  # of a variance (or of its natural size, if it is smaller) in that difference
 
 
-def trace_products(likelihood, factors) -> np.ndarray:
+def trace_products(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) -> np.ndarray:
     """Return tr(ΦD_pΦD_q) for all entries p, q of Ψ, D_p = ∂Ψ/∂p in every level.
 
     From dense blocks by group; for groups too large for these, from differences of tr(ΦD_p), whose derivative in q is
@@ -32,17 +40,17 @@ def trace_products(likelihood, factors) -> np.ndarray:
     return total + np.tril(total, -1).T
 
 
-def _pattern(shapes, k, i, j) -> list[np.ndarray]:
+def _pattern(shapes: tuple[TermShape, ...], k: int, i: int, j: int) -> list[np.ndarray]:
     """Return D in one level of every term, (c, c) each: ones at (i, j) and (j, i) of term k."""
     matrices = [np.zeros((shape.n_columns, shape.n_columns)) for shape in shapes]
     matrices[k][i, j] = matrices[k][j, i] = 1.0
     return matrices
 
 
-def _gram(cross) -> sp.csr_array:
+def _gram(cross: CrossProducts) -> sp.csr_array:
     """Return S = Z'Z, sparse (q, q)."""
     K = len(cross.shapes)
-    grid = [[None] * K for _ in range(K)]
+    grid: list[list[Any]] = [[None] * K for _ in range(K)]
     for k, block in enumerate(cross.diagonal):
         grid[k][k] = block if sp.issparse(block) else _block_diagonal(block, cross.shapes[k].n_effects)
     for (k, m), block in cross.cross.items():
@@ -50,7 +58,7 @@ def _gram(cross) -> sp.csr_array:
     return sp.csr_array(sp.block_array(grid))
 
 
-def _block_diagonal(blocks, size):
+def _block_diagonal(blocks: np.ndarray, size: int) -> sp.bsr_array:
     """Return the block-diagonal matrix of blocks (l, c, c), (size, size)."""
     count = len(blocks)
     return sp.bsr_array((blocks, np.arange(count), np.arange(count + 1)), shape=(size, size))
@@ -73,7 +81,7 @@ class GroupBlocks:
         Those groups.
     """
 
-    def __init__(self, cross, owner):
+    def __init__(self, cross: CrossProducts, owner: np.ndarray) -> None:
         order, sizes = np.argsort(owner, kind="stable"), np.bincount(owner)
         first = np.cumsum(sizes) - sizes
         widths = np.cumsum([0, *(shape.n_columns for shape in cross.shapes)])
@@ -93,7 +101,7 @@ class GroupBlocks:
             self._member[batch] = np.arange(len(batch))[:, None]
             self._place[batch] = np.arange(batch.shape[1])
 
-    def gram(self, batch) -> np.ndarray:
+    def gram(self, batch: np.ndarray) -> np.ndarray:
         """Return the blocks of S for a batch, (k, s, s)."""
         part = self._gram[batch.ravel()].tocoo()
         row, column = batch.ravel()[part.row], part.col
@@ -101,12 +109,12 @@ class GroupBlocks:
         blocks[self._member[row], self._place[row], self._place[column]] = part.data
         return blocks
 
-    def repeated(self, matrices, batch) -> np.ndarray:
+    def repeated(self, matrices: list[np.ndarray], batch: np.ndarray) -> np.ndarray:
         """Return what every group of a batch has, (s, s), of the terms' matrices (c, c) repeated in every level."""
         columns, levels = self._column[batch[0]], np.cumsum(self._starts[batch[0]])
         return block_diag(*matrices)[np.ix_(columns, columns)] * (levels[:, None] == levels)
 
-    def marginal(self, factors):
+    def marginal(self, factors: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield every batch with its blocks of Φ = (I + SΨ)⁻¹S, (k, s, s)."""
         Psi = [factor @ factor.T for factor in factors]
         for batch in self.batches:
@@ -115,7 +123,7 @@ class GroupBlocks:
             np.einsum("kii->ki", system)[...] += 1.0
             yield batch, np.linalg.solve(system, S)
 
-    def conditional(self, factors):
+    def conditional(self, factors: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the groups of every batch with the blocks of Ψ - ΨΦΨ, (k, s, s)."""
         Psi = [factor @ factor.T for factor in factors]
         for groups, (batch, Phi) in zip(self.groups, self.marginal(factors), strict=True):
@@ -123,12 +131,12 @@ class GroupBlocks:
             yield groups, prior - prior @ times(Phi, prior)
 
 
-def times(blocks, matrix) -> np.ndarray:
+def times(blocks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return every block (k, s, s) times one matrix (s, s), in one product."""
     return (blocks.reshape(-1, len(matrix)) @ matrix).reshape(blocks.shape)
 
 
-def _equal_rows(values):
+def _equal_rows(values: np.ndarray) -> list[np.ndarray] | list[slice]:
     """Return the positions of the rows that are equal, an array for every distinct row of values (k, s)."""
     if (values == values[0]).all():
         return [slice(None)]
@@ -137,7 +145,7 @@ def _equal_rows(values):
     return np.split(order, np.cumsum(np.bincount(labels.ravel()))[:-1])
 
 
-def _differences(likelihood, factors):
+def _differences(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) -> np.ndarray:
     """Return tr(ΦD_pΦD_q) from central differences of tr(ΦD_p)."""
     sizes = [1.0 / (np.diag(block) + 1e-300) for block in _mean_blocks(likelihood.cross)]
     columns = []
@@ -146,8 +154,8 @@ def _differences(likelihood, factors):
         step = STEP * np.sqrt(max(Psi[i, i], sizes[k][i]) * max(Psi[j, j], sizes[k][j]))
         change = np.zeros_like(Psi)
         change[i, j] = change[j, i] = step
-        roots = [lower_root(Psi + change), lower_root(Psi - change)]
-        if any(root is None for root in roots):
+        roots = [root for root in map(lower_root, (Psi + change, Psi - change)) if root is not None]
+        if len(roots) < 2:
             columns.append(np.full(len(likelihood.entries), np.nan))
             continue
         ahead, behind = (_marginal_sums(likelihood, [*factors[:k], root, *factors[k + 1 :]]) for root in roots)
@@ -157,7 +165,7 @@ def _differences(likelihood, factors):
     return 0.5 * (products + products.T)
 
 
-def _mean_blocks(cross):
+def _mean_blocks(cross: CrossProducts) -> list[np.ndarray]:
     """Return the mean diagonal block of S of every term, (c, c) each."""
     blocks = []
     for block, shape in zip(cross.diagonal, cross.shapes, strict=True):
@@ -166,7 +174,7 @@ def _mean_blocks(cross):
     return blocks
 
 
-def _marginal_sums(likelihood, factors):
+def _marginal_sums(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) -> np.ndarray:
     """Return tr(ΦD_p) for every entry p of Ψ."""
     likelihood.profiled.factorize(likelihood.map.pack(factors))
     sums = likelihood.profiled.engine.marginal_block_sums()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .penalized import unpack_roots
 from .warning import warn_convergence
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from .penalized import PenalizedLikelihood
 
 METHODS = {
     "bfgs": "BFGS",
@@ -40,11 +47,11 @@ class Outcome:
         Fixed effects, None for the best ones.
     """
 
-    factors: list
+    factors: list[np.ndarray]
     beta: np.ndarray | None
     converged: bool
     message: str
-    history: list = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,30 +69,32 @@ class PackedObjective:
     free : ndarray of bool
     """
 
-    penalized: object
+    penalized: PenalizedLikelihood
     use_sqrt: bool
     k_fe: int
     start: np.ndarray
     scale: np.ndarray
     free: np.ndarray
 
-    def packed(self, x) -> np.ndarray:
+    def packed(self, x: np.ndarray) -> np.ndarray:
         """Return the packed vector of scaled free parameters."""
         packed = self.start.copy()
         packed[self.free] += self.scale[self.free] * x
         return packed
 
-    def parts(self, x):
+    def parts(self, x: np.ndarray) -> tuple[np.ndarray | None, list[np.ndarray] | None]:
         """Return β (None if it is profiled out) and the λ_k."""
         packed = self.packed(x)
         beta = packed[: self.k_fe] if self.k_fe else None
         return beta, unpack_roots(packed[self.k_fe :], self.penalized.k_re, self.use_sqrt)
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the objective and its gradient."""
         beta, factors = self.parts(x)
         penalized, n = self.penalized, self.penalized.likelihood.cross.nobs
         point = penalized.point(factors, beta)
+        if factors is None or point is None:
+            return np.inf, np.zeros_like(x)
         value = penalized.value(point, factors, beta)
         if not np.isfinite(value):
             return np.inf, np.zeros_like(x)
@@ -95,7 +104,7 @@ class PackedObjective:
         return -value / n, -(score * self.scale)[self.free] / n
 
 
-def climb(objective, methods, options) -> Outcome:
+def climb(objective: PackedObjective, methods: Sequence[str], options: Mapping[str, Any]) -> Outcome:
     """Return the maximum that the first converging method of a list reaches; each starts where the last one ended."""
     x, history = np.zeros(int(objective.free.sum())), []
     for number, name in enumerate(methods):
@@ -120,11 +129,15 @@ def climb(objective, methods, options) -> Outcome:
         if number + 1 < len(methods):
             warn_convergence(f"Retrying MixedLM optimization with {methods[number + 1]}")
     beta, factors = objective.parts(x)
+    if factors is None:
+        raise ValueError("There is no likelihood at the start values: a covariance is not positive semidefinite.")
     message = f"Gradient optimization failed, |grad| = {slope:f}" if not converged else "Converged."
     return Outcome(factors, beta, converged, message, history)
 
 
-def _run(objective, x, method, options):
+def _run(
+    objective: PackedObjective, x: np.ndarray, method: str, options: Mapping[str, Any]
+) -> tuple[OptimizeResult, list[np.ndarray]]:
     """Return scipy's result of one method and the vectors it passed."""
     from scipy import optimize
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
 from ..inference.contrasts import constraints as read_constraints
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-def constraints(hypothesis, names) -> tuple[np.ndarray, np.ndarray]:
+
+def constraints(hypothesis: Any, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return R and r of hypotheses Rβ = r: a string such as "x = 0, a = b", an array R, or a tuple (R, r)."""
     if isinstance(hypothesis, (str, dict)) or (isinstance(hypothesis, list) and isinstance(hypothesis[0], str)):
         found = read_constraints(hypothesis, names)
@@ -32,7 +38,15 @@ class ContrastResults:
     df_num, df_denom : float
     """
 
-    def __init__(self, statistic, distribution, effect=None, sd=None, df_num=None, df_denom=None):
+    def __init__(
+        self,
+        statistic: ArrayLike,
+        distribution: str,
+        effect: np.ndarray | None = None,
+        sd: np.ndarray | None = None,
+        df_num: float | None = None,
+        df_denom: float | None = None,
+    ) -> None:
         from scipy import stats
 
         self.statistic, self.distribution = np.asarray(statistic, dtype=float), distribution
@@ -47,12 +61,12 @@ class ContrastResults:
         elif distribution == "F":
             self.fvalue = self.statistic
 
-    def conf_int(self, alpha=0.05) -> np.ndarray:
+    def conf_int(self, alpha: float = 0.05) -> np.ndarray:
         """Return intervals of the effects, (k, 2)."""
         margin = self.dist.ppf(1.0 - alpha / 2.0, *self.dist_args) * self.sd
         return np.column_stack([self.effect - margin, self.effect + margin])
 
-    def summary_frame(self, xname=None, alpha=0.05) -> pd.DataFrame:
+    def summary_frame(self, xname: Sequence[str] | None = None, alpha: float = 0.05) -> pd.DataFrame:
         """Return the tests as a table, a row each."""
         if self.effect is None:
             names = ["df constraint", self.distribution, f"P>{self.distribution}"]
@@ -68,7 +82,7 @@ class ContrastResults:
         return self.summary_frame().to_string()
 
 
-def t_result(effect, null, sd, use_t, df_resid):
+def t_result(effect: np.ndarray, null: np.ndarray, sd: np.ndarray, use_t: bool, df_resid: float) -> Any:
     """Return the results of t or z tests that effects (k,) with standard errors (k,) are `null`."""
     statistic = (effect - null) / sd
     try:
@@ -80,7 +94,7 @@ def t_result(effect, null, sd, use_t, df_resid):
     return Classical(effect=effect, statistic=statistic, sd=sd, df_denom=df_resid, distribution="norm")
 
 
-def wald_result(statistic, rank, use_f, df_resid):
+def wald_result(statistic: float | np.ndarray, rank: int, use_f: bool | None, df_resid: float) -> Any:
     """Return the results of a joint test whose chi-squared statistic has `rank` degrees of freedom."""
     try:
         from statsmodels.stats.contrast import ContrastResults as Classical

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,9 @@ import scipy.sparse as sp
 
 from ..errors import DataError
 from ..terms import RandomTerm, factorize
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class VCSpec:
@@ -26,11 +31,11 @@ class VCSpec:
         ``mats[k][i]`` is the design of component k in group i, dense or sparse.
     """
 
-    def __init__(self, names, colnames, mats):
+    def __init__(self, names: list[str], colnames: list[list[list[str]]], mats: list[list[Any]]) -> None:
         self.names, self.colnames, self.mats = names, colnames, mats
 
     @classmethod
-    def from_dict(cls, components) -> VCSpec:
+    def from_dict(cls, components: Mapping[str, Mapping[Any, Any]]) -> VCSpec:
         """Return the components of a dictionary name -> group -> design."""
         groups = sorted(set().union(*(mats.keys() for mats in components.values())))
         names = sorted(components)
@@ -38,7 +43,7 @@ class VCSpec:
         return cls(names, [[_column_names(mat) for mat in part] for part in mats], mats)
 
 
-def _column_names(mat):
+def _column_names(mat: Any) -> list[str]:
     """Return the names of the columns of one design."""
     return list(mat.columns) if isinstance(mat, pd.DataFrame) else [str(j) for j in range(mat.shape[1])]
 
@@ -53,7 +58,7 @@ class Grouping:
     levels : pandas.Index
     """
 
-    def __init__(self, groups):
+    def __init__(self, groups: ArrayLike) -> None:
         self.codes, self.levels = factorize(np.asarray(groups), "groups")
 
     def __len__(self) -> int:
@@ -94,7 +99,9 @@ class Component:
     bar: tuple[str, str | None] | None = None
 
 
-def nested_component(name, grouping, codes, labels, values=None) -> Component:
+def nested_component(
+    name: str, grouping: Grouping, codes: np.ndarray, labels: np.ndarray, values: np.ndarray | None = None
+) -> Component:
     """Return a component with a coefficient for every pair of a group and a level of a factor that occurs.
 
     Parameters
@@ -112,7 +119,7 @@ def nested_component(name, grouping, codes, labels, values=None) -> Component:
     return Component(name, term, owner, labels[level])
 
 
-def matrix_component(name, Z, owner, labels) -> Component:
+def matrix_component(name: str, Z: sp.sparray, owner: np.ndarray, labels: np.ndarray) -> Component:
     """Return the component whose coefficients multiply the columns of a sparse Z (n, q).
 
     Where every row has at most one entry and every column some, it is a grouped term, which the engine eliminates.
@@ -127,19 +134,19 @@ def matrix_component(name, Z, owner, labels) -> Component:
     return Component(name, RandomTerm.from_matrix(Z, name), owner, labels)
 
 
-def slopes_component(name, grouping, values, labels) -> Component:
+def slopes_component(name: str, grouping: Grouping, values: np.ndarray, labels: np.ndarray) -> Component:
     """Return the component with a coefficient per group for every column of values (n, c)."""
     count = len(grouping)
     Z = RandomTerm(grouping.codes, values).Z
     return matrix_component(name, Z, np.repeat(np.arange(count), len(labels)), np.tile(labels, count))
 
 
-def components_of(spec, grouping) -> list[Component]:
+def components_of(spec: VCSpec, grouping: Grouping) -> list[Component]:
     """Return the components of a VCSpec."""
     return [_component(*parts, grouping) for parts in zip(spec.names, spec.colnames, spec.mats, strict=True)]
 
 
-def _component(name, colnames, mats, grouping):
+def _component(name: str, colnames: list[list[str]], mats: list[Any], grouping: Grouping) -> Component:
     """Return one component from its designs by group."""
     if len(mats) != len(grouping):
         raise DataError(f"Variance component {name!r} has {len(mats)} designs for {len(grouping)} groups.")
@@ -154,7 +161,7 @@ def _component(name, colnames, mats, grouping):
     return matrix_component(name, Z, np.repeat(np.arange(len(grouping)), widths), labels)
 
 
-def _entries(mat, size, name):
+def _entries(mat: Any, size: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return rows, columns and values of the non-zero entries of a design, and its number of columns."""
     if sp.issparse(mat):
         coo = sp.coo_array(mat)
@@ -169,7 +176,7 @@ def _entries(mat, size, name):
     return i, j, values, mat.shape[1]
 
 
-def spec_of(components, grouping, sparse=False) -> VCSpec:
+def spec_of(components: Sequence[Component], grouping: Grouping, sparse: bool = False) -> VCSpec:
     """Return the components by group, as users of the classical interface read them."""
     mats, colnames = [], []
     for component in components:

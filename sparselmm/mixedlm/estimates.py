@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..inference.variance import inverse_information as inverse_information
+from ..inference.variance import inverse_information
 from ..threads import single_threaded
 from . import contrasts
 from .summary import two_sided
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .likelihood import CovarianceLikelihood, Point
+    from .model import MixedLM
+    from .params import MixedLMParams
 
 
 class Estimates:
     """What a fit says of its parameters; see `MixedLMResults`."""
 
+    model: MixedLM
+    reml: bool
+    params_object: MixedLMParams
+    vcomp_unscaled: np.ndarray
+    scale: float
+    llf: float
+    nobs: int
+    df_resid: int
+    k_fe: int
+    k_re: int
+    k_re2: int
+    k_vc: int
     use_t = False
+    _factors: list[np.ndarray]  # the λ_k
+    _beta: np.ndarray | None  # None: the best
+    _undefined: np.ndarray  # parameters without a standard error, (k,)
+    _free: np.ndarray  # parameters that were not held, (k,)
 
-    def _series(self, values, names):
+    def _series(self, values: np.ndarray, names: Iterable[str]) -> np.ndarray | pd.Series:
         """Return values labelled if the data were."""
         return np.asarray(values) if self.model._index is None else pd.Series(values, index=list(names))
 
-    def _square(self, values, names):
+    def _square(self, values: np.ndarray, names: Sequence[str]) -> np.ndarray | pd.DataFrame:
         """Return a square matrix labelled if the data were."""
         return np.asarray(values) if self.model._index is None else pd.DataFrame(values, index=names, columns=names)
 
@@ -33,22 +58,27 @@ class Estimates:
         return "REML" if self.reml else "ML"
 
     @property
-    def params(self):
+    def df_resid_inference(self) -> int:
+        """Rows less fixed effects, the same as `df_resid`."""
+        return self.df_resid
+
+    @property
+    def params(self) -> np.ndarray | pd.Series:
         """Packed parameters, variances divided by the scale."""
         return self._series(self.params_object.get_packed(use_sqrt=False, has_fe=True), self.model.data.param_names)
 
     @property
-    def fe_params(self):
+    def fe_params(self) -> np.ndarray | pd.Series:
         """Fixed effects."""
         return self._series(self.params_object.fe_params, self.model.exog_names)
 
     @property
-    def cov_re_unscaled(self):
+    def cov_re_unscaled(self) -> np.ndarray | pd.DataFrame:
         """Covariance of the random effects divided by the scale."""
         return self._square(self.params_object.cov_re, self.model.data.exog_re_names)
 
     @property
-    def cov_re(self):
+    def cov_re(self) -> np.ndarray | pd.DataFrame:
         """Covariance of the random effects."""
         return self._square(self.scale * self.params_object.cov_re, self.model.data.exog_re_names)
 
@@ -57,14 +87,14 @@ class Estimates:
         """Variance components."""
         return self.scale * self.vcomp_unscaled
 
-    def _point(self):
+    def _point(self) -> tuple[CovarianceLikelihood, Point]:
         """Return the likelihood, and its point of the fit."""
         likelihood = self.model.likelihood(self.reml)
         return likelihood, likelihood.point(self._factors, self._beta)
 
     @cached_property
     @single_threaded
-    def _joint_covariance(self):
+    def _joint_covariance(self) -> np.ndarray:
         """Covariance of the packed parameters and log σ²: zero for what was held, NaN for what has no standard error.
 
         With c = -X'V⁻¹r/σ² for β and w'D_pw/(2σ²) for an entry of Ψ, the information is [[H + 2cc'/N, c], [c', N/2]], H
@@ -91,11 +121,18 @@ class Estimates:
         return covariance
 
     @property
-    def _covariance(self):
+    def _covariance(self) -> np.ndarray:
         """Covariance of the packed parameters."""
         return self._joint_covariance[:-1, :-1]
 
-    def cov_params(self, r_matrix=None, column=None, scale=None, cov_p=None, other=None):
+    def cov_params(
+        self,
+        r_matrix: ArrayLike | None = None,
+        column: ArrayLike | None = None,
+        scale: float | None = None,
+        cov_p: ArrayLike | None = None,
+        other: ArrayLike | None = None,
+    ) -> float | np.ndarray | pd.DataFrame:
         """Return the covariance of the packed parameters, of some of them, or of R params.
 
         Parameters
@@ -126,18 +163,18 @@ class Estimates:
         return self._covariance / self.scale
 
     @property
-    def bse(self):
+    def bse(self) -> np.ndarray | pd.Series:
         """Standard errors of `params`."""
         with np.errstate(invalid="ignore"):
             return self._series(np.sqrt(np.diag(self._covariance)), self.model.data.param_names)
 
     @property
-    def bse_fe(self):
+    def bse_fe(self) -> np.ndarray | pd.Series:
         """Standard errors of the fixed effects."""
         return self._series(np.asarray(self.bse)[: self.k_fe], self.model.exog_names)
 
     @property
-    def _natural_errors(self):
+    def _natural_errors(self) -> np.ndarray:
         """Standard errors of the variance parameters σ²ψ in natural units, from those of ψ and log σ²."""
         psi = self.params_object.get_packed(use_sqrt=False)
         part = self._joint_covariance[self.k_fe :, self.k_fe :]
@@ -146,29 +183,29 @@ class Estimates:
         return self.scale * np.sqrt(np.where(self._free[self.k_fe :], variance, 0.0))
 
     @property
-    def bse_re(self):
+    def bse_re(self) -> np.ndarray | pd.Series:
         """Standard errors of the entries of `cov_re` and of `vcomp`, in natural units."""
         return self._series(self._natural_errors, self.model.data.param_names[self.k_fe :])
 
     @property
-    def tvalues(self):
+    def tvalues(self) -> np.ndarray | pd.Series:
         """`params` over `bse`."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.params / self.bse
 
     @property
-    def pvalues(self):
+    def pvalues(self) -> np.ndarray | pd.Series:
         """Two-sided p-values of `tvalues` from the normal distribution."""
         return self._series(two_sided(np.asarray(self.tvalues)), self.model.data.param_names)
 
-    def conf_int(self, alpha=0.05):
+    def conf_int(self, alpha: float = 0.05) -> np.ndarray | pd.DataFrame:
         """Return Wald intervals of `params`, (k, 2)."""
         margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * np.asarray(self.bse)
         params = np.asarray(self.params)
         limits = np.column_stack([params - margin, params + margin])
         return limits if self.model._index is None else pd.DataFrame(limits, index=self.model.data.param_names)
 
-    def _information_criterion(self, weight):
+    def _information_criterion(self, weight: float) -> float:
         """Return -2 llf plus a weight per parameter, NaN under REML."""
         return np.nan if self.reml else -2.0 * self.llf + weight * (self._free.sum() + 1)
 
@@ -182,7 +219,7 @@ class Estimates:
         """Schwarz's criterion; NaN under REML."""
         return self._information_criterion(np.log(self.nobs))
 
-    def t_test(self, r_matrix, use_t=None):
+    def t_test(self, r_matrix: Any, use_t: bool | None = None) -> Any:
         """Return a z test (t test, if `use_t`) of each linear hypothesis on the fixed effects.
 
         Parameters
@@ -196,7 +233,9 @@ class Estimates:
         effect, cov = R @ self.params_object.fe_params, R @ self._covariance[: self.k_fe, : self.k_fe] @ R.T
         return contrasts.t_result(effect, r, np.sqrt(np.diag(cov)), bool(use_t), self.df_resid)
 
-    def wald_test(self, r_matrix, cov_p=None, use_f=None, scalar=True):
+    def wald_test(
+        self, r_matrix: Any, cov_p: ArrayLike | None = None, use_f: bool | None = None, scalar: bool = True
+    ) -> Any:
         """Return the joint test of linear hypotheses on the parameters.
 
         Parameters
@@ -221,6 +260,6 @@ class Estimates:
         rank = int(np.linalg.matrix_rank(cov))
         return contrasts.wald_result(statistic if scalar else np.array([[statistic]]), rank, use_f, self.df_resid)
 
-    def f_test(self, r_matrix, cov_p=None):
+    def f_test(self, r_matrix: Any, cov_p: ArrayLike | None = None) -> Any:
         """Return the joint F test of linear hypotheses."""
         return self.wald_test(r_matrix, cov_p=cov_p, use_f=True)

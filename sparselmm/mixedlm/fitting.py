@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +14,17 @@ from ..optimize import MAX_EVALUATIONS, TOLERANCE, minimize
 from ..start import moment_start
 from .classical import DEFAULT, METHODS, Outcome, PackedObjective, climb
 
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
+    from ..likelihood import Evaluation
+    from .likelihood import CovarianceLikelihood
+    from .params import MixedLMParams
+    from .penalized import PenalizedLikelihood
+
 NEWTON = ("newton", "ncg")
 
 
-def method_names(method) -> list[str] | None:
+def method_names(method: str | Sequence[str] | None) -> list[str] | None:
     """Return the classical names of optimisers in lower case, None for the default."""
     if method is None:
         return None
@@ -47,7 +56,15 @@ class Problem:
     free_beta : ndarray of bool (k_fe,)
     """
 
-    def __init__(self, penalized, k_fe, use_sqrt, beta, factors, free):
+    def __init__(
+        self,
+        penalized: PenalizedLikelihood,
+        k_fe: int,
+        use_sqrt: bool,
+        beta: np.ndarray | None,
+        factors: list[np.ndarray] | None,
+        free: MixedLMParams | None,
+    ) -> None:
         self.penalized, self.k_fe, self.use_sqrt = penalized, k_fe, use_sqrt
         self.likelihood = penalized.likelihood
         shapes, k_re = self.likelihood.cross.shapes, penalized.k_re
@@ -86,7 +103,7 @@ class Problem:
         beta = self._start_beta() if self.joint else None
         return Outcome(self.factors, beta, False, "The optimization was skipped.")
 
-    def solve(self, methods, options) -> Outcome:
+    def solve(self, methods: list[str] | None, options: Mapping[str, Any]) -> Outcome:
         """Return the maximum by Newton, or by scipy's methods of the given names."""
         if self.newton_applies and (methods is None or methods[0] in NEWTON):
             outcome = newton(self.likelihood, self.factors, self.masks, options.get("maxiter", MAX_EVALUATIONS))
@@ -96,14 +113,14 @@ class Problem:
         methods = [name for name in methods or DEFAULT if name not in NEWTON]
         return climb(self._objective(), methods or DEFAULT, options)
 
-    def _start_beta(self):
+    def _start_beta(self) -> np.ndarray:
         """Return β at the start: as given, else the best where it is free and zero where it is held."""
         if self.beta is not None:
             return self.beta
         best = self.likelihood.cross.to_params(self.likelihood.point(self.factors).at.beta)
         return np.where(self.free_beta, best, 0.0)
 
-    def _objective(self):
+    def _objective(self) -> PackedObjective:
         """Return the objective of scipy's methods."""
         cross, sizes = self.likelihood.cross, root_sizes(self.likelihood.cross)
         start, scale, free = [], [], []
@@ -120,12 +137,12 @@ class Problem:
         return PackedObjective(self.penalized, self.use_sqrt, k_fe, *arrays)
 
 
-def root_sizes(cross) -> list[np.ndarray]:
+def root_sizes(cross: CrossProducts) -> list[np.ndarray]:
     """Return the natural size of the rows of every λ_k, (c_k,): one over the root mean square of its column."""
     return [1.0 / cross.column_scale(k) for k in range(len(cross.shapes))]
 
 
-def moment_factors(cross) -> list[np.ndarray]:
+def moment_factors(cross: CrossProducts) -> list[np.ndarray]:
     """Return start values of the λ_k from moments."""
     return cross.relative_factor.unpack(moment_start(cross))
 
@@ -133,27 +150,29 @@ def moment_factors(cross) -> list[np.ndarray]:
 class Held:
     """A profiled likelihood of which some entries of θ do not move."""
 
-    def __init__(self, likelihood, free):
+    def __init__(self, likelihood: ProfiledLikelihood, free: np.ndarray) -> None:
         self.likelihood, self.free = likelihood, free
         self.cross, self.map = likelihood.cross, likelihood.map
         self.engine, self.evaluate = likelihood.engine, likelihood.evaluate
 
-    def derivatives(self, at) -> Derivatives:
+    def derivatives(self, at: Evaluation) -> Derivatives:
         """Return the derivatives, none in what is held; a term that is held in part does not leave the boundary."""
         full, free = self.likelihood.derivatives(at), self.free
         A = [A if free[part].all() else 0.0 * A for A, part in zip(full.A, self.map.theta_slices, strict=True)]
         return replace(full, gradient=np.where(free, full.gradient, 0.0), hessian=self._masked(full.hessian), A=A)
 
-    def hessian(self, at, derivatives) -> np.ndarray:
+    def hessian(self, at: Evaluation, derivatives: Derivatives) -> np.ndarray:
         """Return the Hessian, the identity in what is held; `derivatives` are not those of the whole likelihood."""
         return self._masked(self.likelihood.hessian(at, self.likelihood.derivatives(at)))
 
-    def _masked(self, hessian):
+    def _masked(self, hessian: np.ndarray) -> np.ndarray:
         """Return a Hessian with the identity in what is held."""
         return np.where(np.outer(self.free, self.free), hessian, 0.0) + np.diag(np.where(self.free, 0.0, 1.0))
 
 
-def newton(likelihood, start, masks, max_evaluations) -> Outcome:
+def newton(
+    likelihood: CovarianceLikelihood, start: list[np.ndarray], masks: list[np.ndarray], max_evaluations: int
+) -> Outcome:
     """Return the maximum over the free entries of the λ_k.
 
     Parameters
@@ -191,13 +210,15 @@ def newton(likelihood, start, masks, max_evaluations) -> Outcome:
     return Outcome(map_.unpack(theta), None, record.converged, record.message, history)
 
 
-def is_diagonal(mask, factor) -> bool:
+def is_diagonal(mask: np.ndarray, factor: np.ndarray) -> bool:
     """Return whether everything off the diagonal of λ is held at zero, everything on it free."""
     lower = np.tril(np.ones(mask.shape, dtype=bool), -1)
     return bool(mask.shape[0] > 1 and not mask[lower].any() and not factor[lower].any() and np.diag(mask).all())
 
 
-def boundary_entries(likelihood, factors, masks) -> np.ndarray:
+def boundary_entries(
+    likelihood: CovarianceLikelihood, factors: list[np.ndarray], masks: list[np.ndarray]
+) -> np.ndarray:
     """Return which entries of Ψ have no standard error because a λ_k is singular, (entries,)."""
     held = []
     for k, (factor, size, mask) in enumerate(zip(factors, root_sizes(likelihood.cross), masks, strict=True)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,11 @@ from ..errors import DataError, FormulaError
 from ..formula import column_name, formula_terms, numeric_candidates, quoted, spelled
 from ..terms import factorize
 from .design import Component, Grouping, matrix_component, nested_component, slopes_component
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..columns import Scope
 
 PATSY_NAMES = {
     "Treatment": lambda reference=None: (
@@ -47,7 +54,16 @@ class FormulaDesign:
     columns: Columns
 
 
-def build_design(formula, data, groups, re_formula, vc_formula, subset, missing, context) -> FormulaDesign:
+def build_design(
+    formula: str,
+    data: Any,
+    groups: Any,
+    re_formula: str | None,
+    vc_formula: Mapping[str, str] | None,
+    subset: ArrayLike | None,
+    missing: str,
+    context: Mapping[str, Any],
+) -> FormulaDesign:
     """Return the design of the formulas on any data frame; parameters as in `MixedLM.from_formula`."""
     left, tilde, right = formula.partition("~")
     if not tilde or not left.strip():
@@ -63,7 +79,7 @@ def build_design(formula, data, groups, re_formula, vc_formula, subset, missing,
     labels = None if by_name else np.asarray(groups)
     table, labels = _complete(*_subset(table, labels, subset), missing)
     table = replace(table, columns={name: _used(values) for name, values in table.columns.items()})
-    grouping_labels = np.asarray(table.columns[groups]) if by_name else labels
+    grouping_labels = np.asarray(table.columns[groups]) if labels is None else labels
 
     response, y = Columns.fit(texts[0], table, scope)
     if len(response.names) != 1:
@@ -74,14 +90,16 @@ def build_design(formula, data, groups, re_formula, vc_formula, subset, missing,
         effects, values = Columns.fit(texts[2], table, scope)
         group_name = groups if by_name else "Group"
         exog_re = pd.DataFrame(values, columns=[name.replace("Intercept", group_name) for name in effects.names])
-    grouping = Grouping(grouping_labels) if vc_formula else None
-    components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
+    components = []
+    if vc_formula:
+        grouping = Grouping(grouping_labels)
+        components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
     endog = pd.Series(y[:, 0], index=table.index, name=response.names[0])
     exog = pd.DataFrame(X, index=table.index, columns=list(columns.names))
     return FormulaDesign(endog, exog, grouping_labels, exog_re, components, columns)
 
 
-def _subset(table, labels, subset):
+def _subset(table: Table, labels: np.ndarray | None, subset: ArrayLike | None) -> tuple[Table, np.ndarray | None]:
     """Return the rows of the table, and of an array of groups, that `subset` selects: a mask or labels of the index."""
     if labels is not None and len(labels) != len(table):
         raise DataError(f"groups has {len(labels)} values for {len(table)} rows of data. Give one per row.")
@@ -91,13 +109,13 @@ def _subset(table, labels, subset):
     return _rows(table, positions), None if labels is None else labels[positions]
 
 
-def _rows(table, positions) -> Table:
+def _rows(table: Table, positions: np.ndarray) -> Table:
     """Return some rows of a table."""
-    parts = ({name: values[positions] for name, values in part.items()} for part in (table.columns, table.missing))
-    return Table(*parts, table.index[positions])
+    columns, missing = ({name: v[positions] for name, v in part.items()} for part in (table.columns, table.missing))
+    return Table(columns, missing, table.index[positions])
 
 
-def _complete(table, labels, missing):
+def _complete(table: Table, labels: np.ndarray | None, missing: str) -> tuple[Table, np.ndarray | None]:
     """Return the rows without missing values, or raise if there are some and they are not to be dropped."""
     masks = dict(table.missing)
     if labels is not None and pd.isna(labels).any():
@@ -114,12 +132,12 @@ def _complete(table, labels, missing):
     return replace(_rows(table, kept), missing={}), None if labels is None else labels[kept]
 
 
-def _used(values):
+def _used(values: Any) -> Any:
     """Return a Categorical without the categories that do not occur, any other column as it is."""
     return values.remove_unused_categories() if isinstance(values, pd.Categorical) else values
 
 
-def _component(name, text, table, scope, grouping) -> Component:
+def _component(name: str, text: str, table: Table, scope: Scope, grouping: Grouping) -> Component:
     """Return a variance component; its formula is evaluated within every group, as the classical interface does."""
     text = text.strip() or "1"
     candidates = numeric_candidates(text)
@@ -135,12 +153,12 @@ def _component(name, text, table, scope, grouping) -> Component:
     codes, levels = factorize(table.columns[column], column)
     suffix = "" if slope is None else f":{slope}"
     labels = np.array([f"{title}[{level}]{suffix}" for level in levels], dtype=object)
-    values = None if slope is None else Expression.on(quoted(slope), table, scope).numbers(table)
+    slopes = None if slope is None else Expression.on(quoted(slope), table, scope).numbers(table)
     bar = ("1" if slope is None else f"0 + {slope}", column)
-    return replace(nested_component(name, grouping, codes, labels, values), bar=bar)
+    return replace(nested_component(name, grouping, codes, labels, slopes), bar=bar)
 
 
-def _single_factor(text, table):
+def _single_factor(text: str, table: Table) -> tuple[str, str, str | None] | None:
     """Return (column, title, slope) of a formula ``0 + C(column)`` or ``0 + C(column):slope``; None for any other."""
     terms = list(formula_terms(text))
     if len(terms) != 1 or not 1 <= len(terms[0].factors) <= 2:
@@ -161,21 +179,23 @@ def _single_factor(text, table):
     return None if factor is None else (*factor, slope)
 
 
-def _inside_C(expression):
+def _inside_C(expression: str) -> str | None:
     """Return the name in an expression ``C(name)``, None for any other."""
     try:
         call = ast.parse(expression, mode="eval").body
     except SyntaxError:
         return None
-    plain = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"
-    if plain and len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "C"):
+        return None
+    if len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
         return call.args[0].id
     return None
 
 
-def _evaluated_by_group(name, text, table, scope, grouping):
+def _evaluated_by_group(name: str, text: str, table: Table, scope: Scope, grouping: Grouping) -> Component:
     """Return the component of any formula, evaluated on one group after the other."""
-    blocks, labels = [], []
+    blocks: list[sp.csr_array] = []
+    labels: list[str] = []
     for rows in grouping.rows:
         with listening():  # a factor with one level in a group is no news
             columns, values = Columns.fit(text, _rows(table, rows), replace(scope, memory={}))

@@ -10,6 +10,7 @@ Everything is computed in the q random columns: Φ = Z'V⁻¹Z, F = Z'V⁻¹X, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg as sla
@@ -17,6 +18,12 @@ import scipy.linalg as sla
 from ..likelihood import Evaluation, ProfiledLikelihood
 from .blocks import trace_products
 from .params import lower_root, tril_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..crossproducts import CrossProducts
+    from ..engines.protocol import Engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +59,7 @@ class CovarianceLikelihood:
         Of another likelihood of the same design, which is not used any more.
     """
 
-    def __init__(self, cross, owner, reml, engine=None):
+    def __init__(self, cross: CrossProducts, owner: np.ndarray, reml: bool, engine: Engine | None = None) -> None:
         self.cross, self.owner, self.reml = cross, owner, reml
         self.profiled = ProfiledLikelihood(cross, reml, engine)
         self.map, self.N = self.profiled.map, self.profiled.n_effective
@@ -60,7 +67,7 @@ class CovarianceLikelihood:
             (k, i, j) for k, shape in enumerate(cross.shapes) for i, j in tril_of(shape.n_columns)
         ]  # of Ψ: term, row and column
 
-    def point(self, factors, beta=None) -> Point:
+    def point(self, factors: list[np.ndarray], beta: ArrayLike | None = None) -> Point:
         """Return the likelihood at Ψ_k = λ_kλ_k' and at β (p,) in the user's columns; by default the best β."""
         at = self.profiled.evaluate(self.map.pack(factors))
         shift = np.zeros(self.cross.n_fixed)
@@ -69,45 +76,45 @@ class CovarianceLikelihood:
             shift = pilot - self.cross.center - at.beta
         return Point(at, shift, float(self.N * at.scale + np.sum((at.R @ shift) ** 2)))
 
-    def value(self, point) -> float:
+    def value(self, point: Point) -> float:
         """Return ℓ."""
         return -0.5 * (point.at.deviance + self.N * np.log(point.qf / (self.N * point.at.scale)))
 
-    def exog_gram(self, point) -> np.ndarray:
+    def exog_gram(self, point: Point) -> np.ndarray:
         """Return C = X'V⁻¹X in the user's columns, (p, p)."""
         root = self._in_user_basis(point.at.R.T)
         return root @ root.T
 
-    def exog_residual(self, point) -> np.ndarray:
+    def exog_residual(self, point: Point) -> np.ndarray:
         """Return g = X'V⁻¹(y - Xβ) in the user's columns, (p,)."""
         R = point.at.R
         return -self._in_user_basis(R.T @ (R @ point.shift))
 
-    def _in_user_basis(self, values):
+    def _in_user_basis(self, values: np.ndarray) -> np.ndarray:
         """Return T⁻ᵀ values: rows by the columns of X instead of those of the pilot basis."""
         return sla.solve_triangular(self.cross.basis, values, trans=1) if len(values) else values
 
-    def _random_exog(self, point):
+    def _random_exog(self, point: Point) -> np.ndarray:
         """Return F in the pilot basis, (q, p)."""
         factors = self.map.unpack(point.at.theta)
         return self.cross.ZX - self.profiled.engine.gram_dot(self.map.dot(factors, point.at.U))
 
-    def residual_effects(self, point) -> np.ndarray:
+    def residual_effects(self, point: Point) -> np.ndarray:
         """Return w = Z'V⁻¹(y - Xβ), (q,)."""
         w = point.at.w
         return w - self._random_exog(point) @ point.shift if point.shift.any() else w
 
-    def _levels(self, k, values):
+    def _levels(self, k: int, values: np.ndarray) -> np.ndarray:
         """Return the rows of values (q, ...) of term k by level, (l, c, ...)."""
         shape = self.cross.shapes[k]
         return values[self.map.effect_slices[k]].reshape(shape.n_levels, shape.n_columns, *values.shape[1:])
 
-    def quadratic_sums(self, values) -> np.ndarray:
+    def quadratic_sums(self, values: np.ndarray) -> np.ndarray:
         """Return values'D_p values for every entry p of Ψ, D_p = ∂Ψ/∂p in every level; values (q,)."""
         sums = [v.T @ v for v in (self._levels(k, values) for k in range(len(self.cross.shapes)))]
         return np.array([(1 + (i != j)) * sums[k][i, j] for k, i, j in self.entries])
 
-    def gradient(self, point) -> list[np.ndarray]:
+    def gradient(self, point: Point) -> list[np.ndarray]:
         """Return ∂ℓ/∂Ψ_k as symmetric matrices (c_k, c_k): -½(Σ_j Φ_jj - [REML] F_jC⁻¹F_j' - N w_jw_j'/qf)."""
         A = self.profiled.derivatives(point.at).A  # at the best β
         best, w = point.at.w, self.residual_effects(point)
@@ -117,12 +124,12 @@ class CovarianceLikelihood:
             gradients.append(0.5 * (self.N * here.T @ here / point.qf - there.T @ there / point.at.scale - A_k))
         return gradients
 
-    def fixed_effects_jacobian(self, point) -> np.ndarray:
+    def fixed_effects_jacobian(self, point: Point) -> np.ndarray:
         """Return the derivatives of the best β in the entries of Ψ, (p, entries): -C⁻¹F'D_pw."""
         FDw = self._random_exog(point).T @ self._scaled(point.at.w[:, None])[:, 0]
         return -self.cross.basis @ sla.cho_solve((point.at.R, False), FDw)
 
-    def _scaled(self, values):
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
         """Return D_p values for every entry p of Ψ, (q, r, entries), of values (q, r)."""
         scaled = np.zeros((*values.shape, len(self.entries)))
         for p, (k, i, j) in enumerate(self.entries):
@@ -132,13 +139,13 @@ class CovarianceLikelihood:
             scaled[self.map.effect_slices[k], :, p] = target.reshape(-1, values.shape[1])
         return scaled
 
-    def _marginal(self, factors, V):
+    def _marginal(self, factors: list[np.ndarray], V: np.ndarray) -> np.ndarray:
         """Return ΦV = SV - SΛM⁻¹Λ'SV, (q, r)."""
         engine = self.profiled.engine
         SV = engine.gram_dot(V)
         return SV - engine.gram_dot(self.map.dot(factors, engine.solve(self.map.tdot(factors, SV))))
 
-    def hessian(self, point) -> np.ndarray:
+    def hessian(self, point: Point) -> np.ndarray:
         """Return the Hessian of ℓ in (β, entries of Ψ), in the user's columns.
 
         With Q = Φ - [REML] FC⁻¹F' and b_p = w'D_pw its blocks are
@@ -172,9 +179,17 @@ class CovarianceLikelihood:
         return 0.5 * (hessian + hessian.T)
 
 
-def factors_of(cov_re, vcomp) -> list[np.ndarray] | None:
+def factors_of(cov_re: Any, vcomp: Any) -> list[np.ndarray] | None:
     """Return the λ_k of a relative covariance (if it has rows) and variance components; None if one is negative."""
     matrices = [np.asarray(cov_re, dtype=float)] if len(cov_re) else []
     matrices += [np.array([[float(value)]]) for value in vcomp]
-    factors = [lower_root(matrix) for matrix in matrices]
-    return None if any(factor is None for factor in factors) else factors
+    factors = [factor for factor in map(lower_root, matrices) if factor is not None]
+    return factors if len(factors) == len(matrices) else None
+
+
+def existing_factors(cov_re: Any, vcomp: Any) -> list[np.ndarray]:
+    """Return the λ_k; raise a ValueError if a covariance is not positive semidefinite."""
+    factors = factors_of(cov_re, vcomp)
+    if factors is None:
+        raise ValueError("cov_re or vcomp is no covariance: it is not positive semidefinite. Correct it.")
+    return factors

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from ..model import LinearMixedModel
 from ..terms import RandomTerm
 
+if TYPE_CHECKING:
+    from .base import GroupedModel
+    from .params import MixedLMParams
 
-def equivalent(model, free=None) -> tuple[str, LinearMixedModel]:
+
+def equivalent(model: GroupedModel, free: MixedLMParams | None = None) -> tuple[str, LinearMixedModel]:
     """Return the lme4 formula of a `MixedLM` and the same model; a mask may make its first term diagonal."""
     group, bars, terms = model._group_name, [], []
-    if model.k_re:
+    if model.exog_re is not None and model.k_re:
         ones = (model.exog_re == 1.0).all(axis=0)
         names = ["1" if one else name for one, name in zip(ones, model.data.exog_re_names, strict=True)]
         apart = free is not None and model.k_re > 1 and not np.any(np.tril(free.cov_re, -1))
@@ -24,7 +31,7 @@ def equivalent(model, free=None) -> tuple[str, LinearMixedModel]:
     for component in model._components:
         columns, factor = component.bar or ("1", component.name)
         inside = model.n_groups > 1 and component.bar is not None
-        name = ":".join([group] * inside + [factor] * (factor is not None)) or group
+        name = ":".join([group] * inside + ([] if factor is None else [factor])) or group
         bars.append(f"({columns} | {name})")
         terms.append(component.term.renamed(name))
     fixed = model.formula or f"{model.endog_names} ~ {_fixed_side(model.exog_names)}"
@@ -32,7 +39,7 @@ def equivalent(model, free=None) -> tuple[str, LinearMixedModel]:
     return " + ".join([fixed, *bars]), lmm
 
 
-def _fixed_side(names):
+def _fixed_side(names: Sequence[str]) -> str:
     """Return the right side of a formula with the given columns."""
     others = [name for name in names if name not in ("Intercept", "const")]
     return " + ".join(["1" if len(others) < len(names) else "0", *others])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..caller import warn
@@ -13,13 +16,18 @@ from ..threads import single_threaded
 from . import fitting
 from .base import GroupedModel
 from .distribution import Distribution
-from .likelihood import CovarianceLikelihood, factors_of
+from .likelihood import CovarianceLikelihood, existing_factors, factors_of
 from .lmer import equivalent
 from .params import MixedLMParams
 from .penalized import PenalizedLikelihood, unpack_roots
 from .regularized import lasso
 from .results import MixedLMResults
 from .warning import warn_convergence, warn_ignored, warn_singular
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .penalized import CovariancePenalty, Penalty
 
 FIT_OPTIONS = ("gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "disp", "maxls")
 
@@ -76,7 +84,7 @@ class MixedLM(GroupedModel):
     dtype: float64
     """
 
-    def likelihood(self, reml=True) -> CovarianceLikelihood:
+    def likelihood(self, reml: bool = True) -> CovarianceLikelihood:
         """Return the likelihood at any β and covariance, with an engine analysed for this design."""
         if self._current is None:
             engine = choose_engine(self._cross, self._engine, self._terms)
@@ -94,7 +102,7 @@ class MixedLM(GroupedModel):
         """Return the likelihood with the penalties of the last fit."""
         return PenalizedLikelihood(self.likelihood(self.reml), self.k_re, self.fe_pen, self.cov_pen)
 
-    def _unpack(self, params):
+    def _unpack(self, params: MixedLMParams | ArrayLike) -> tuple[np.ndarray, list[np.ndarray] | None]:
         """Return β and the λ_k (None where a covariance is not positive semidefinite) of parameters in any form."""
         if isinstance(params, MixedLMParams):
             _check_params(params.fe_params, params.cov_re, params.vcomp)
@@ -107,7 +115,7 @@ class MixedLM(GroupedModel):
         return beta, unpack_roots(params[params.size - m :], self.k_re, self.use_sqrt)
 
     @single_threaded
-    def loglike(self, params, profile_fe=True) -> float:
+    def loglike(self, params: MixedLMParams | ArrayLike, profile_fe: bool = True) -> float:
         """Return the log-likelihood with the scale profiled out; REML or ML, and penalties, as in the last fit.
 
         Parameters
@@ -122,13 +130,13 @@ class MixedLM(GroupedModel):
         float
             -inf where a covariance is not positive semidefinite.
         """
-        beta, factors = self._unpack(params)
-        beta = None if profile_fe else beta
+        given, factors = self._unpack(params)
+        beta = None if profile_fe else given
         penalized = self._penalized()
-        return penalized.value(penalized.point(factors, beta), factors, beta)
+        return -np.inf if factors is None else penalized.value(penalized.point(factors, beta), factors, beta)
 
     @single_threaded
-    def score(self, params, profile_fe=True) -> np.ndarray:
+    def score(self, params: MixedLMParams | ArrayLike, profile_fe: bool = True) -> np.ndarray:
         """Return the derivatives of `loglike` in the packed variance parameters, as `use_sqrt` has them.
 
         With ``profile_fe=False`` those in the fixed effects come first. NaN where a covariance is not positive
@@ -138,33 +146,39 @@ class MixedLM(GroupedModel):
         return np.concatenate(parts[1:] if profile_fe else parts)
 
     @single_threaded
-    def score_full(self, params, calc_fe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def score_full(self, params: MixedLMParams | ArrayLike, calc_fe: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the derivatives in the fixed effects (zero unless `calc_fe`), `cov_re` and `vcomp`, β as given."""
         return self._score_parts(params, calc_fe, False)
 
     @single_threaded
-    def score_sqrt(self, params, calc_fe=True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def score_sqrt(
+        self, params: MixedLMParams | ArrayLike, calc_fe: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the derivatives in the fixed effects, the Cholesky factor of `cov_re` and the roots of `vcomp`."""
         return self._score_parts(params, calc_fe, True)
 
-    def _score_parts(self, params, calc_fe, use_sqrt):
+    def _score_parts(
+        self, params: MixedLMParams | ArrayLike, calc_fe: bool, use_sqrt: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the three parts of the score, the first zero unless `calc_fe`."""
-        fixed, *others = self._score(params, False, use_sqrt)
-        return (fixed if calc_fe else np.zeros(self.k_fe), *others)
+        fixed, correlated, components = self._score(params, False, use_sqrt)
+        return fixed if calc_fe else np.zeros(self.k_fe), correlated, components
 
-    def _score(self, params, profile_fe, use_sqrt):
+    def _score(
+        self, params: MixedLMParams | ArrayLike, profile_fe: bool, use_sqrt: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the derivatives in β, the correlated part and the components."""
         beta, factors = self._unpack(params)
         penalized = self._penalized()
         point = penalized.point(factors, None if profile_fe else beta)
-        if point is None:
-            return [np.full(size, np.nan) for size in (self.k_fe, self.k_re2, self.k_vc)]
+        if factors is None or point is None:
+            return np.full(self.k_fe, np.nan), np.full(self.k_re2, np.nan), np.full(self.k_vc, np.nan)
         covariance = penalized.packed_score(point, factors, use_sqrt, None if profile_fe else beta)
         fixed = np.zeros(self.k_fe) if profile_fe else penalized.fixed_score(point, beta)
-        return [fixed, covariance[: self.k_re2], covariance[self.k_re2 :]]
+        return fixed, covariance[: self.k_re2], covariance[self.k_re2 :]
 
     @single_threaded
-    def hessian(self, params) -> tuple[np.ndarray, bool]:
+    def hessian(self, params: MixedLMParams | ArrayLike) -> tuple[np.ndarray, bool]:
         """Return the Hessian of the log-likelihood in fixed effects, `cov_re` and `vcomp`, without penalties.
 
         Parameters
@@ -182,34 +196,34 @@ class MixedLM(GroupedModel):
         beta, factors = self._unpack(params)
         penalized = self._penalized()
         point = penalized.point(factors, beta)
-        if point is None:
+        if factors is None or point is None:
             return np.full((self.k_fe + self.k_re2 + self.k_vc,) * 2, np.nan), True
         masks = [np.ones(factor.shape, dtype=bool) for factor in factors]
         singular = bool(fitting.boundary_entries(penalized.likelihood, factors, masks).any())
         return penalized.likelihood.hessian(point), singular
 
     @single_threaded
-    def get_fe_params(self, cov_re, vcomp, tol=1e-10) -> tuple[np.ndarray, bool]:
+    def get_fe_params(self, cov_re: ArrayLike, vcomp: ArrayLike, tol: float = 1e-10) -> tuple[np.ndarray, bool]:
         """Return the generalised least-squares fixed effects at a relative covariance, and whether it is singular."""
-        factors = factors_of(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
+        factors = existing_factors(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
         likelihood = self.likelihood(self.reml)
         at = likelihood.point(factors).at
         singular = any(np.linalg.svd(factor, compute_uv=False)[-1] ** 2 < tol for factor in factors)
         return self._cross.to_params(at.beta), singular
 
     @single_threaded
-    def get_scale(self, fe_params, cov_re, vcomp) -> float:
+    def get_scale(self, fe_params: ArrayLike, cov_re: ArrayLike, vcomp: ArrayLike) -> float:
         """Return the residual variance at fixed effects and a relative covariance."""
-        factors = factors_of(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
+        factors = existing_factors(np.atleast_2d(cov_re) if np.size(cov_re) else [], vcomp)
         likelihood = self.likelihood(self.reml)
         return likelihood.point(factors, fe_params).qf / likelihood.N
 
-    def predict(self, params, exog=None) -> np.ndarray:
+    def predict(self, params: MixedLMParams | ArrayLike, exog: ArrayLike | None = None) -> np.ndarray:
         """Return the fixed part Xβ of the mean, for `exog` or for the data of the model."""
         beta = params.fe_params if isinstance(params, MixedLMParams) else np.asarray(params)[: self.k_fe]
         return np.dot(self.exog if exog is None else exog, beta)
 
-    def get_distribution(self, params, scale, exog) -> Distribution:
+    def get_distribution(self, params: ArrayLike, scale: float, exog: ArrayLike | None) -> Distribution:
         """Return the distribution of the response, whose ``rvs`` simulates it.
 
         Parameters
@@ -226,17 +240,17 @@ class MixedLM(GroupedModel):
     @single_threaded
     def fit(
         self,
-        start_params=None,
-        reml=True,
-        niter_sa=0,
-        do_cg=True,
-        fe_pen=None,
-        cov_pen=None,
-        free=None,
-        full_output=False,
-        method=None,
-        engine="auto",
-        **fit_kwargs,
+        start_params: MixedLMParams | ArrayLike | None = None,
+        reml: bool = True,
+        niter_sa: int = 0,
+        do_cg: bool = True,
+        fe_pen: Penalty | None = None,
+        cov_pen: CovariancePenalty | None = None,
+        free: MixedLMParams | None = None,
+        full_output: bool = False,
+        method: str | Sequence[str] | None = None,
+        engine: str = "auto",
+        **fit_kwargs: Any,
     ) -> MixedLMResults:
         """Fit the model.
 
@@ -307,7 +321,9 @@ class MixedLM(GroupedModel):
             warn_singular()
         return results
 
-    def _start(self, start_params):
+    def _start(
+        self, start_params: MixedLMParams | ArrayLike | None
+    ) -> tuple[np.ndarray | None, list[np.ndarray] | None]:
         """Return β and the λ_k at the start, None each where they are not given."""
         if start_params is None:
             return None, None
@@ -318,7 +334,14 @@ class MixedLM(GroupedModel):
         return (beta if given and beta.size == self.k_fe else None), factors
 
     def fit_regularized(
-        self, start_params=None, method="l1", alpha=0, ceps=1e-4, ptol=1e-6, maxit=200, **fit_kwargs
+        self,
+        start_params: ArrayLike | None = None,
+        method: str | Penalty = "l1",
+        alpha: ArrayLike = 0,
+        ceps: float = 1e-4,
+        ptol: float = 1e-6,
+        maxit: int = 200,
+        **fit_kwargs: Any,
     ) -> MixedLMResults:
         """Fit with penalised fixed effects.
 
@@ -349,7 +372,7 @@ class MixedLM(GroupedModel):
         return self.fit(start_params, fe_pen=method, **fit_kwargs)
 
 
-def _check_params(*arrays) -> None:
+def _check_params(*arrays: ArrayLike) -> None:
     """Raise a DataError if parameters are missing, infinite or huge."""
     for values in (np.asarray(part, dtype=float) for part in arrays):
         if np.isnan(values).any():

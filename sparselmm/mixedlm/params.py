@@ -7,7 +7,12 @@ components or their square roots.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 INDEFINITE = -1e-10  # eigenvalue, relative to the largest, below which a matrix is no covariance
 
@@ -29,14 +34,14 @@ class MixedLMParams:
         Variance components divided by the residual variance.
     """
 
-    def __init__(self, k_fe, k_re, k_vc):
+    def __init__(self, k_fe: int, k_re: int, k_vc: int) -> None:
         self.k_fe, self.k_re, self.k_vc = k_fe, k_re, k_vc
         self.k_re2 = k_re * (k_re + 1) // 2
         self.k_tot = self.k_fe + self.k_re2 + self.k_vc
         self.fe_params, self.cov_re, self.vcomp = np.zeros(k_fe), np.zeros((k_re, k_re)), np.zeros(k_vc)
 
     @staticmethod
-    def from_packed(params, k_fe, k_re, use_sqrt, has_fe) -> MixedLMParams:
+    def from_packed(params: ArrayLike, k_fe: int, k_re: int, use_sqrt: bool, has_fe: bool) -> MixedLMParams:
         """Return the parameters in a packed vector.
 
         Parameters
@@ -62,7 +67,9 @@ class MixedLMParams:
         return self
 
     @staticmethod
-    def from_components(fe_params=None, cov_re=None, cov_re_sqrt=None, vcomp=None) -> MixedLMParams:
+    def from_components(
+        fe_params: Any = None, cov_re: Any = None, cov_re_sqrt: ArrayLike | None = None, vcomp: Any = None
+    ) -> MixedLMParams:
         """Return the parameters from their parts; `cov_re_sqrt` is a lower-triangular root of `cov_re`."""
         fe_params = np.empty(0) if fe_params is None else fe_params
         vcomp = np.empty(0) if vcomp is None else vcomp
@@ -78,7 +85,7 @@ class MixedLMParams:
         fe_params, cov_re, vcomp = (np.array(part, dtype=float) for part in (self.fe_params, self.cov_re, self.vcomp))
         return MixedLMParams.from_components(fe_params, cov_re, vcomp=vcomp)
 
-    def get_packed(self, use_sqrt, has_fe=False) -> np.ndarray:
+    def get_packed(self, use_sqrt: bool, has_fe: bool = False) -> np.ndarray:
         """Return the packed vector, with the fixed effects first if `has_fe`.
 
         With `use_sqrt` it holds the Cholesky factor of `cov_re`, the square roots of its diagonal if it is not
@@ -95,7 +102,7 @@ class MixedLMParams:
         return np.concatenate([np.asarray(self.fe_params), *parts] if has_fe else parts)
 
 
-def lower_root(cov):
+def lower_root(cov: np.ndarray) -> np.ndarray | None:
     """Return a lower-triangular root of a covariance (c, c), singular or not; None if it is not semidefinite."""
     try:
         return np.linalg.cholesky(cov)
@@ -103,10 +110,10 @@ def lower_root(cov):
         values, vectors = np.linalg.eigh(cov)
         if not values[0] >= INDEFINITE * max(abs(values[-1]), np.finfo(float).tiny):
             return None
-        root = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T
+        root = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T  # type: ignore[attr-defined]  # this mode returns R alone
         return root * np.where(np.diag(root) < 0, -1.0, 1.0)
 
 
-def tril_of(shape) -> list[tuple[int, int]]:
+def tril_of(shape: int) -> list[tuple[int, int]]:
     """Return rows and columns of the lower triangle of a (c, c) matrix, row after row."""
     return list(zip(*map(np.ndarray.tolist, np.tril_indices(shape)), strict=True))

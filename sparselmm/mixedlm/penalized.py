@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import DataError, EngineError
 from .likelihood import CovarianceLikelihood, Point, factors_of
 from .params import MixedLMParams
+
+
+class Penalty(Protocol):
+    """A penalty on the fixed effects, as statsmodels' Penalty."""
+
+    alpha: Any  #: weights
+
+    def func(self, params: np.ndarray, /) -> float:
+        """Return the penalty at β."""
+
+    def deriv(self, params: np.ndarray, /) -> np.ndarray:
+        """Return its derivatives in β, (p,)."""
+
+
+class CovariancePenalty(Protocol):
+    """A penalty on the covariance of the random effects, as statsmodels' CovariancePenalty."""
+
+    def func(self, mat: np.ndarray, mat_inv: np.ndarray, /) -> float:
+        """Return the penalty at a covariance, given with its inverse."""
+
+    def deriv(self, mat: np.ndarray, mat_inv: np.ndarray, /) -> np.ndarray:
+        """Return its derivatives in the lower triangle of the covariance, row after row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,23 +43,22 @@ class PenalizedLikelihood:
     likelihood : CovarianceLikelihood
     k_re : int
         Correlated random effects: the first term, if there are any.
-    fe_pen, cov_pen : penalty or None
-        With methods ``func`` and ``deriv`` as statsmodels' Penalty and CovariancePenalty have them.
+    fe_pen, cov_pen : Penalty or None, CovariancePenalty or None
     """
 
     likelihood: CovarianceLikelihood
     k_re: int
-    fe_pen: object = None
-    cov_pen: object = None
+    fe_pen: Penalty | None = None
+    cov_pen: CovariancePenalty | None = None
 
-    def point(self, factors, beta=None) -> Point | None:
+    def point(self, factors: list[np.ndarray] | None, beta: np.ndarray | None = None) -> Point | None:
         """Return the point at Ψ_k = λ_kλ_k' and β (default: the best), None where there is no likelihood."""
         try:
             return None if factors is None else self.likelihood.point(factors, beta)
         except (EngineError, DataError):
             return None
 
-    def value(self, point, factors, beta=None) -> float:
+    def value(self, point: Point | None, factors: list[np.ndarray], beta: np.ndarray | None = None) -> float:
         """Return the penalised log-likelihood at a point, -inf for None."""
         if point is None:
             return -np.inf
@@ -47,16 +69,16 @@ class PenalizedLikelihood:
             value -= self.fe_pen.func(self._beta(point, beta))
         return float(value)
 
-    def _beta(self, point, beta):
+    def _beta(self, point: Point, beta: np.ndarray | None) -> np.ndarray:
         """Return β in the user's columns, by default the best."""
         return self.likelihood.cross.to_params(point.at.beta) if beta is None else np.asarray(beta)
 
-    def fixed_score(self, point, beta) -> np.ndarray:
+    def fixed_score(self, point: Point, beta: np.ndarray | None) -> np.ndarray:
         """Return the derivatives in β, (p,)."""
         score = self.likelihood.N * self.likelihood.exog_residual(point) / point.qf
         return score if self.fe_pen is None else score - self.fe_pen.deriv(self._beta(point, beta))
 
-    def gradient(self, point, factors, beta=None) -> list[np.ndarray]:
+    def gradient(self, point: Point, factors: list[np.ndarray], beta: np.ndarray | None = None) -> list[np.ndarray]:
         """Return the derivatives in Ψ_k as symmetric matrices; β follows Ψ if it is not given."""
         gradient = self.likelihood.gradient(point)
         if self.cov_pen is not None and self.k_re:
@@ -70,7 +92,9 @@ class PenalizedLikelihood:
                 start = stop
         return gradient
 
-    def packed_score(self, point, factors, use_sqrt, beta=None) -> np.ndarray:
+    def packed_score(
+        self, point: Point, factors: list[np.ndarray], use_sqrt: bool, beta: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the derivatives in the lower triangles of λ_k (`use_sqrt`) or of Ψ_k, row after row."""
         parts = []
         for matrix, factor in zip(self.gradient(point, factors, beta), factors, strict=True):
@@ -79,7 +103,7 @@ class PenalizedLikelihood:
         return np.concatenate(parts)
 
 
-def _with_inverse(factor):
+def _with_inverse(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return λλ' and its inverse, a pseudo-inverse if it is singular."""
     cov = factor @ factor.T
     try:
@@ -88,14 +112,14 @@ def _with_inverse(factor):
         return cov, np.linalg.pinv(cov)
 
 
-def _symmetric(lower, size):
+def _symmetric(lower: np.ndarray, size: int) -> np.ndarray:
     """Return the symmetric G with Σ_ij G_ij dΨ_ij = lower'd(lower triangle of Ψ)."""
     matrix = np.zeros((size, size))
     matrix[np.tril_indices(size)] = lower
     return 0.5 * (matrix + matrix.T)
 
 
-def unpack_roots(packed, k_re, use_sqrt) -> list[np.ndarray] | None:
+def unpack_roots(packed: np.ndarray, k_re: int, use_sqrt: bool) -> list[np.ndarray] | None:
     """Return the λ_k in packed variance parameters; None if a covariance is not positive semidefinite."""
     if not use_sqrt:
         params = MixedLMParams.from_packed(packed, 0, k_re, False, False)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from .results import MixedLMResults
 
-def lasso(fit, alpha, ceps, ptol, maxit):
+
+def lasso(fit: MixedLMResults, alpha: np.ndarray, ceps: float, ptol: float, maxit: int) -> MixedLMResults:
     """Return the results of a fit with its fixed effects replaced by those under an L1 penalty.
 
     Cyclic coordinate descent (Friedman, Hastie & Tibshirani 2010) on r'V⁻¹r + Σ alpha_j|β_j|, V in natural units.
@@ -38,7 +42,7 @@ def lasso(fit, alpha, ceps, ptol, maxit):
     return with_fixed_effects(fit, np.where(np.abs(beta) < ceps, 0.0, beta))
 
 
-def with_fixed_effects(fit, beta):
+def with_fixed_effects(fit: MixedLMResults, beta: np.ndarray) -> MixedLMResults:
     """Return a copy of a fit with other fixed effects: zeros have no standard error."""
     result = copy(fit)
     for name in ("_joint_covariance", "_effects", "random_effects", "fittedvalues", "resid"):

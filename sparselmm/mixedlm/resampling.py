@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..caller import listening
 from .distribution import generator
 from .params import MixedLMParams
 
+if TYPE_CHECKING:
+    from .distribution import Random
+    from .results import MixedLMResults
 
-def profile_re(fit, re_ix, vtype, low, high, fit_kwargs) -> np.ndarray:
+
+def profile_re(
+    fit: MixedLMResults,
+    re_ix: Any,
+    vtype: str,
+    low: tuple[int, float],
+    high: tuple[int, float],
+    fit_kwargs: Mapping[str, Any],
+) -> np.ndarray:
     """Return values of a variance and profile log-likelihoods, (k, 2); see `MixedLMResults.profile_re`."""
     if vtype not in ("re", "vc"):
         raise ValueError(f"vtype must be 're' or 'vc', not {vtype!r}.")
@@ -43,11 +57,11 @@ def profile_re(fit, re_ix, vtype, low, high, fit_kwargs) -> np.ndarray:
     return np.array(profile)
 
 
-def bootstrap(fit, nrep, method, rng) -> np.ndarray:
+def bootstrap(fit: MixedLMResults, nrep: int, method: str | Sequence[str] | None, rng: Random) -> np.ndarray:
     """Return `params` of fits to responses simulated from a fit, (nrep, k)."""
     model, rng, replicates = fit.model, generator(rng), []
     distribution = model.get_distribution(np.asarray(fit.params), fit.scale, None)
-    arguments = {"fe_pen": fit.fe_pen, "cov_pen": fit.cov_pen, "free": fit.freepat, "method": method}
+    arguments: dict[str, Any] = {"fe_pen": fit.fe_pen, "cov_pen": fit.cov_pen, "free": fit.freepat, "method": method}
     start = None if fit.freepat is None else fit.params_object
     sample = model
     for _ in range(nrep):

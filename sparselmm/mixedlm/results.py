@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,15 @@ from .params import MixedLMParams
 from .resampling import bootstrap, profile_re
 from .storage import RemovedModel, load, save
 from .summary import Summary, summary_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..model import LinearMixedModel
+    from .classical import Outcome
+    from .distribution import Random
+    from .fitting import Problem
+    from .model import MixedLM
 
 
 class MixedLMResults(Estimates):
@@ -48,7 +59,9 @@ class MixedLMResults(Estimates):
         Which variance parameters belong to a singular covariance; these have no standard errors.
     """
 
-    def __init__(self, model, problem, outcome, full_output, free):
+    def __init__(
+        self, model: MixedLM, problem: Problem, outcome: Outcome, full_output: bool, free: MixedLMParams | None
+    ) -> None:
         likelihood = problem.likelihood
         point = likelihood.point(outcome.factors, outcome.beta)
         beta = likelihood.cross.to_params(point.at.beta) if outcome.beta is None else outcome.beta
@@ -69,24 +82,24 @@ class MixedLMResults(Estimates):
         self._factors, self._beta = outcome.factors, outcome.beta
         self._take_sizes()
 
-    def _take_sizes(self):
+    def _take_sizes(self) -> None:
         """Take the numbers that summaries and tests need of the model."""
         model = self.model
         self.k_fe, self.k_re, self.k_re2, self.k_vc = model.k_fe, model.k_re, model.k_re2, model.k_vc
         self.nobs, self.use_sqrt = model.nobs, model.use_sqrt
-        self.df_resid, self.df_resid_inference = model.nobs - model.k_fe, model.nobs - model.k_fe
+        self.df_resid = model.nobs - model.k_fe
         self.group_sizes = model._grouping.sizes
 
     @cached_property
     @single_threaded
-    def _effects(self):
+    def _effects(self) -> np.ndarray:
         """Conditional means of all random columns, (q,): ΨZ'V⁻¹(y - Xβ)."""
         likelihood, point = self._point()
         w, map_ = likelihood.residual_effects(point)[:, None], likelihood.map
         return map_.dot(self._factors, map_.tdot(self._factors, w))[:, 0]
 
     @cached_property
-    def random_effects(self) -> dict:
+    def random_effects(self) -> dict[Any, pd.Series]:
         """Conditional means of the random effects, a Series for each group: effects, then components."""
         model = self.model
         if not self.k_vc:  # the same names in every group
@@ -103,7 +116,7 @@ class MixedLMResults(Estimates):
 
     @cached_property
     @single_threaded
-    def random_effects_cov(self) -> dict:
+    def random_effects_cov(self) -> dict[Any, pd.DataFrame]:
         """Covariance of the random effects given the data, β and the variances, a DataFrame for each group."""
         model, covariances = self.model, {}
         order, parts = np.argsort(model._owner, kind="stable"), np.cumsum(np.bincount(model._owner))[:-1]
@@ -114,7 +127,7 @@ class MixedLMResults(Estimates):
         return {label: covariances[group] for group, label in enumerate(model.group_labels)}
 
     @cached_property
-    def fittedvalues(self):
+    def fittedvalues(self) -> np.ndarray | pd.Series:
         """Xβ plus the predicted random effects, (n,)."""
         model, start = self.model, 0
         values = model.exog @ self.params_object.fe_params
@@ -124,11 +137,11 @@ class MixedLMResults(Estimates):
         return values if model._index is None else pd.Series(values, index=model._index)
 
     @cached_property
-    def resid(self):
+    def resid(self) -> np.ndarray | pd.Series:
         """Response minus `fittedvalues`, (n,)."""
         return self.model.endog - self.fittedvalues
 
-    def predict(self, exog=None, transform=True):
+    def predict(self, exog: Any = None, transform: bool = True) -> np.ndarray | pd.Series:
         """Return the fixed part of the mean.
 
         Parameters
@@ -140,7 +153,14 @@ class MixedLMResults(Estimates):
         """
         return self.model._predict(self.params_object.fe_params, exog, transform)
 
-    def summary(self, yname=None, xname_fe=None, xname_re=None, title=None, alpha=0.05) -> Summary:
+    def summary(
+        self,
+        yname: str | None = None,
+        xname_fe: Sequence[str] | None = None,
+        xname_re: Sequence[str] | None = None,
+        title: str | None = None,
+        alpha: float = 0.05,
+    ) -> Summary:
         """Return the classical summary table, as text and as HTML.
 
         Parameters
@@ -153,7 +173,16 @@ class MixedLMResults(Estimates):
         """
         return summary_of(self, yname, xname_fe, xname_re, title, alpha)
 
-    def profile_re(self, re_ix, vtype, num_low=5, dist_low=1.0, num_high=5, dist_high=1.0, **fit_kwargs):
+    def profile_re(
+        self,
+        re_ix: int | str,
+        vtype: str,
+        num_low: int = 5,
+        dist_low: float = 1.0,
+        num_high: int = 5,
+        dist_high: float = 1.0,
+        **fit_kwargs: Any,
+    ) -> np.ndarray:
         """Return the profile likelihood of a variance: values in natural units and log-likelihoods, (k, 2).
 
         Parameters
@@ -168,7 +197,14 @@ class MixedLMResults(Estimates):
         """
         return profile_re(self, re_ix, vtype, (num_low, dist_low), (num_high, dist_high), fit_kwargs)
 
-    def bootstrap(self, nrep=100, method=None, disp=0, store=1, rng=None):
+    def bootstrap(
+        self,
+        nrep: int = 100,
+        method: str | Sequence[str] | None = None,
+        disp: int = 0,
+        store: int = 1,
+        rng: Random = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard deviation and all replicates of `params` in a parametric bootstrap.
 
         Parameters
@@ -188,7 +224,7 @@ class MixedLMResults(Estimates):
             self.bootstrap_results = replicates
         return replicates.mean(axis=0), replicates.std(axis=0), replicates
 
-    def to_lmer(self):
+    def to_lmer(self) -> tuple[str, LinearMixedModel]:
         """Return the lme4 formula that the call meant, and the same model as a `LinearMixedModel`.
 
         Returns
@@ -198,7 +234,7 @@ class MixedLMResults(Estimates):
         """
         return equivalent(self.model, self.freepat)
 
-    def save(self, fname, remove_data=False) -> None:
+    def save(self, fname: str | Path, remove_data: bool = False) -> None:
         """Write the results to a file (.npz: arrays and JSON, no pickle).
 
         Penalties, masks and the state of functions in formulas are not written: loaded results predict from design
@@ -213,7 +249,7 @@ class MixedLMResults(Estimates):
         save(self, fname, remove_data)
 
     @classmethod
-    def load(cls, fname) -> MixedLMResults:
+    def load(cls, fname: str | Path) -> MixedLMResults:
         """Return the results that `save` wrote.
 
         Raises
@@ -231,4 +267,5 @@ class MixedLMResults(Estimates):
         model = self.model
         index = None if model._index is None else model._index[:0]
         names = model.data, model.endog_names, model.exog_names
-        self.model = RemovedModel(*names, model.formula, index, model._columns)
+        left = RemovedModel(*names, model.formula, index, model._columns)
+        self.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,16 @@ from ..errors import DataError
 from ..files import NUMBERS, opened_to_write, read_arrays, require
 from .base import predicted
 from .design import matrix_component
-from .likelihood import factors_of
+from .likelihood import existing_factors
 from .params import MixedLMParams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..columns import Columns
+    from .base import GroupedModel
+    from .model import MixedLM
+    from .results import MixedLMResults
 
 FORMAT = 1
 SIZES = ("k_fe", "k_re", "k_re2", "k_vc", "nobs", "df_resid")
@@ -25,13 +35,13 @@ MATRICES = ("facts", "exog", "exog_re", "joint_covariance")
 OTHER_KINDS = {"boundary": "b", "free": "b", "undefined": "b", "group_sizes": "i", "groups": NUMBERS + "U"}
 
 
-def save(fit, path, remove_data) -> None:
+def save(fit: MixedLMResults, path: str | Path, remove_data: bool) -> None:
     """Write a fit, and the data of its model unless `remove_data`; see `MixedLMResults.save`."""
     model = fit.model
     facts = {name: getattr(fit, name) for name in KINDS}
     facts |= vars(model.data) | {"frame": None, "format": FORMAT, "labelled": model._index is not None}
     facts |= {"endog_names": model.endog_names, "exog_names": model.exog_names, "formula": model.formula}
-    arrays = {
+    arrays: dict[str, Any] = {
         "params": np.asarray(fit.params),
         "joint_covariance": fit._joint_covariance,
         "boundary": fit.boundary,
@@ -39,12 +49,13 @@ def save(fit, path, remove_data) -> None:
         "undefined": fit._undefined,
         "group_sizes": fit.group_sizes,
     }
+    arrays |= {} if remove_data else _data(model)
     text = json.dumps(facts | {"data": not remove_data}, default=lambda value: value.item())
     with opened_to_write(path) as file:
-        np.savez(file, facts=np.array(text), **arrays, **({} if remove_data else _data(model)))
+        np.savez(file, facts=np.array(text), **arrays)
 
 
-def _data(model):
+def _data(model: GroupedModel) -> dict[str, np.ndarray]:
     """Return the arrays of a model, by the names that they have in a file."""
     arrays = {"endog": model.endog, "exog": model.exog, "groups": _plain(model.groups)}
     if model.exog_re is not None:
@@ -59,12 +70,12 @@ def _data(model):
     return arrays
 
 
-def _plain(labels):
+def _plain(labels: np.ndarray) -> np.ndarray:
     """Return labels as an array that needs no pickle: objects as strings."""
     return labels.astype(str) if labels.dtype.kind == "O" else labels
 
 
-def load(results_class, path):
+def load(results_class: type[MixedLMResults], path: str | Path) -> MixedLMResults:
     """Return the results that `save` wrote."""
     with open(path, "rb") as file:
         try:
@@ -78,12 +89,13 @@ def load(results_class, path):
             raise DataError(f"{path} holds no results that can be read ({reason}). Save them again.") from None
 
 
-def _results(results_class: type, facts: dict, arrays: dict[str, np.ndarray]) -> object:
+def _results(
+    results_class: type[MixedLMResults], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> MixedLMResults:
     """Return the results of checked facts and arrays."""
     fit = object.__new__(results_class)
     for name in KINDS:
         setattr(fit, name, facts[name])
-    fit.df_resid_inference = fit.df_resid
     data = SimpleNamespace(frame=None, **{name: facts[name] for name in (*NAMES, "ynames")})
     index = pd.Index(arrays["index"]) if "index" in arrays else pd.RangeIndex(0) if facts["labelled"] else None
     if facts["data"]:
@@ -91,10 +103,11 @@ def _results(results_class: type, facts: dict, arrays: dict[str, np.ndarray]) ->
         fit.model.data, fit.model._index, fit.model.formula = data, index, facts["formula"]
         fit.model.endog_names = facts["endog_names"]
     else:
-        fit.model = RemovedModel(data, facts["endog_names"], facts["exog_names"], facts["formula"], index)
+        left = RemovedModel(data, facts["endog_names"], facts["exog_names"], facts["formula"], index)
+        fit.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks
     fit.params_object = MixedLMParams.from_packed(arrays["params"], fit.k_fe, fit.k_re, False, True)
     fit.vcomp_unscaled, fit._beta = fit.params_object.vcomp, fit.params_object.fe_params
-    fit._factors = factors_of(fit.params_object.cov_re, fit.params_object.vcomp)
+    fit._factors = existing_factors(fit.params_object.cov_re, fit.params_object.vcomp)
     fit.boundary, fit._free, fit._undefined = (arrays[name] for name in ("boundary", "free", "undefined"))
     fit.group_sizes = arrays["group_sizes"]
     fit._joint_covariance = arrays["joint_covariance"]
@@ -102,7 +115,7 @@ def _results(results_class: type, facts: dict, arrays: dict[str, np.ndarray]) ->
     return fit
 
 
-def _check(facts: dict, arrays: dict[str, np.ndarray]) -> None:
+def _check(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise a ValueError unless facts and arrays have the types and sizes of a fit."""
     for name, kind in KINDS.items():
         require(type(facts[name]) is kind, f"{name} is no {kind.__name__}")
@@ -131,7 +144,7 @@ def _check(facts: dict, arrays: dict[str, np.ndarray]) -> None:
         require(valid, f"{name} is not as the rest says")
 
 
-def _model(arrays, names, exog_names, use_sqrt):
+def _model(arrays: Mapping[str, np.ndarray], names: Sequence[str], exog_names: list[str], use_sqrt: bool) -> MixedLM:
     """Return the model of the arrays in a file."""
     from .model import MixedLM
 
@@ -154,17 +167,25 @@ def _model(arrays, names, exog_names, use_sqrt):
 class RemovedModel:
     """What remains of a model without its data: names, and the fixed part of predictions from design matrices."""
 
-    def __init__(self, data, endog_names, exog_names, formula, index, columns=None):
+    def __init__(
+        self,
+        data: SimpleNamespace,
+        endog_names: str,
+        exog_names: list[str],
+        formula: str | None,
+        index: pd.Index | None,
+        columns: Columns | None = None,
+    ) -> None:
         self.data, self.endog_names, self.exog_names = data, endog_names, exog_names
         self.formula, self._index, self._columns = formula, index, columns
 
-    def _predict(self, beta, exog, transform):
+    def _predict(self, beta: np.ndarray, exog: Any, transform: bool) -> np.ndarray | pd.Series:
         """Return Xβ of new data, through the formula if it is known."""
         if exog is None:
             raise AttributeError("The data of the fit were removed: give exog.")
         return predicted(self._columns if transform else None, beta, exog)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(f"{name!r} needs the data of the fit, which were removed.")

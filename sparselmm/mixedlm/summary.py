@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import erfc, sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from .results import MixedLMResults
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Summary:
             pd.DataFrame(texts, index=[name for name, *_ in self.rows], columns=self.header),
         ]
 
-    def _fact_rows(self):
+    def _fact_rows(self) -> list[tuple[str, ...]]:
         """Return the facts in two pairs of columns."""
         half = -(-len(self.facts) // 2)
         right = [*self.facts[half:], ("", "")][:half]
@@ -81,12 +86,18 @@ class Summary:
     __repr__ = __str__
 
 
-def _length(rows):
+def _length(rows: Sequence[Sequence[str]]) -> int:
     """Return the length of the lines of a table, one space between columns."""
     return sum(max(map(len, column)) for column in zip(*rows, strict=True)) + len(rows[0]) - 1
 
 
-def _lines(rows, widest, justify, gaps, justify_header=None):
+def _lines(
+    rows: Sequence[Sequence[str]],
+    widest: int,
+    justify: Callable[[str, int], str],
+    gaps: int,
+    justify_header: Callable[[str, int], str] | None = None,
+) -> list[str]:
     """Return the lines of a table, `gaps` of them widened towards the widest table as in the classical layout."""
     space, first = divmod(widest - _length(rows), gaps)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -99,12 +110,19 @@ def _lines(rows, widest, justify, gaps, justify_header=None):
     return lines
 
 
-def two_sided(z) -> np.ndarray:
+def two_sided(z: np.ndarray) -> np.ndarray:
     """Return two-sided p-values of normal statistics."""
     return np.array([erfc(abs(value) / sqrt(2.0)) for value in z])
 
 
-def summary_of(fit, yname, xname_fe, xname_re, title, alpha) -> Summary:
+def summary_of(
+    fit: MixedLMResults,
+    yname: str | None,
+    xname_fe: Sequence[str] | None,
+    xname_re: Sequence[str] | None,
+    title: str | None,
+    alpha: float,
+) -> Summary:
     """Return the summary of a fit; see `MixedLMResults.summary`."""
     data, k_fe, sizes = fit.model.data, fit.k_fe, fit.group_sizes
     names = list(data.param_names)

@@ -17,7 +17,7 @@ class ValueWarning(UserWarning):
 
 
 @cache
-def _category(own):
+def _category(own: type[Warning]) -> type[Warning]:
     """Return a warning class that filters of this package and of statsmodels both know."""
     try:
         from statsmodels.tools import sm_exceptions
@@ -26,16 +26,16 @@ def _category(own):
     return type(own.__name__, (own, getattr(sm_exceptions, own.__name__)), {"__module__": own.__module__})
 
 
-def warn_convergence(message):
+def warn_convergence(message: str) -> None:
     """Warn that a fit did not converge, or converged to the boundary."""
     warn(message, _category(ConvergenceWarning))
 
 
-def warn_singular():
+def warn_singular() -> None:
     """Warn of a singular covariance."""
     warn("The random effects covariance matrix is singular.", _category(SingularMatrixWarning))
 
 
-def warn_ignored(message):
+def warn_ignored(message: str) -> None:
     """Warn of an argument without effect."""
     warn(message, _category(ValueWarning))

@@ -36,7 +36,7 @@ def further_models(
     if data is None and list(sizes) == [{}]:
         yield model
         return
-    if model.design is None:
+    if model.design is None or model.formula is None:
         raise DataError("The fit is of arrays: sizes= and data= need a fit of a formula.")
     roles, table = model.design.roles, model.design.table
     options: dict[str, Any] = {"contrasts": roles.scope.contrasts, "context": roles.scope.namespace}

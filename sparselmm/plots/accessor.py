@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
 from .. import plots
 from .canvas import choose
 
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+
+P = ParamSpec("P")
+R = TypeVar("R")
 KINDS = tuple(name for name in plots.__all__ if not name.endswith("_data"))
 
 
-def _method(draw):
+def _method(draw: Callable[Concatenate[LinearMixedModelResults, P], R]) -> Callable[Concatenate[Plots, P], R]:
     """Return a function of a fit as a method of its plots."""
 
     @wraps(draw)
-    def method(self, *args, **options):
+    def method(self: Plots, /, *args: P.args, **options: P.kwargs) -> R:
         return draw(self._fit, *args, **options)
 
     return method
@@ -33,7 +40,7 @@ class Plots:
     fit : LinearMixedModelResults
     """
 
-    def __init__(self, fit):
+    def __init__(self, fit: LinearMixedModelResults) -> None:
         self._fit = fit
 
     caterpillar = _method(plots.caterpillar)
@@ -52,7 +59,7 @@ class Plots:
     shrinkage = _method(plots.shrinkage)
     trace = _method(plots.trace)
 
-    def data(self, kind, *args, **options) -> pd.DataFrame:
+    def data(self, kind: str, *args: Any, **options: Any) -> pd.DataFrame:
         """Return the table that a kind of plot draws, from the arguments of that plot but the axes."""
         return getattr(plots, f"{choose(KINDS, kind, 'kind')}_data")(self._fit, *args, **options)
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..threads import single_threaded
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from numpy.typing import ArrayLike
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito (2008), told apart by all
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -16,7 +25,7 @@ LONGEST = 30  # characters of a label
 ROW, SMALLEST = 0.22, 6.0  # inches of a named level, points of the smallest text
 
 
-def pyplot():
+def pyplot() -> ModuleType:
     """Return matplotlib.pyplot, or raise with the remedy."""
     try:
         from matplotlib import pyplot
@@ -25,13 +34,15 @@ def pyplot():
     return pyplot
 
 
-def axes_for(ax, figsize=(6.0, 4.2)):
+def axes_for(ax: Axes | None, figsize: tuple[float, float] = (6.0, 4.2)) -> Axes:
     """Return the axes given, or those of a new figure."""
     module = pyplot()
     return module.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
-def panel_for(axes, count, columns, size=(4.2, 3.4)):
+def panel_for(
+    axes: np.ndarray | Sequence[Axes] | None, count: int, columns: int, size: tuple[float, float] = (4.2, 3.4)
+) -> np.ndarray:
     """Return the axes of a panel, (count,): the first of those given, or those of a new figure."""
     module = pyplot()
     if axes is None:
@@ -48,7 +59,7 @@ def panel_for(axes, count, columns, size=(4.2, 3.4)):
     return axes[:count]
 
 
-def choose(names, name, what):
+def choose(names: Iterable[str], name: str | None, what: str) -> str:
     """Return `name`, or the only one of `names`."""
     names = list(names)
     if name is None and len(names) == 1:
@@ -59,7 +70,7 @@ def choose(names, name, what):
     return name
 
 
-def color(number):
+def color(number: int) -> str:
     """Return the colour of a series: the user's, or a colour-blind-safe one where the user has set none."""
     matplotlib = pyplot().matplotlib
     cycle, standard = matplotlib.rcParams["axes.prop_cycle"], matplotlib.rcParamsDefault["axes.prop_cycle"]
@@ -67,7 +78,7 @@ def color(number):
     return colors[number % len(colors)]
 
 
-def ink(ax, strength=1.0):
+def ink(ax: Axes, strength: float = 1.0) -> tuple[float, ...]:
     """Return the colour of text, mixed with the background of the axes where the strength is below one."""
     from matplotlib import rcParams
     from matplotlib.colors import to_rgb
@@ -76,7 +87,9 @@ def ink(ax, strength=1.0):
     return tuple(strength * text + (1.0 - strength) * background)
 
 
-def points(ax, x, y, hue=None, size=4.0):
+def points(
+    ax: Axes, x: ArrayLike, y: ArrayLike, hue: str | tuple[float, ...] | None = None, size: float = 4.0
+) -> Artist:
     """Draw points; beyond `MANY` the cells of a grid, darker the more points they hold."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     hue = ink(ax, 0.55) if hue is None else hue
@@ -96,19 +109,19 @@ def points(ax, x, y, hue=None, size=4.0):
     return cells
 
 
-def zero_line(ax, axis="y", at=0.0, label=None):
+def zero_line(ax: Axes, axis: str = "y", at: float = 0.0, label: str | None = None) -> None:
     """Draw the line that values are compared with."""
     draw = ax.axhline if axis == "y" else ax.axvline
     draw(at, color=ink(ax, 0.8), linewidth=0.8, linestyle="--", label=label, zorder=2)
 
 
-def short(label):
+def short(label: object) -> str:
     """Return a label as text of bounded length."""
     text = str(label)
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
-def shortened(labels):
+def shortened(labels: Iterable[object]) -> list[str]:
     """Return labels as texts of bounded length; words that begin or end all of them go first."""
     texts = [str(label) for label in labels]
     if max(map(len, texts), default=0) > LONGEST and len(texts) > 1:
@@ -120,18 +133,18 @@ def shortened(labels):
     return [short(text) for text in texts]
 
 
-def _shared(lists):
+def _shared(lists: Sequence[Sequence[str]]) -> int:
     """Return how many first items the lists share; the last of the shortest is not counted."""
     most = min(map(len, lists)) - 1
     return len(list(takewhile(lambda items: len(set(items)) == 1, list(zip(*lists, strict=False))[:most])))
 
 
-def height_for(count, most=60):
+def height_for(count: float, most: int = 60) -> float:
     """Return the height of a figure of `count` rows, which are named if they fit."""
     return 1.2 + ROW * max(count, 3) if count <= most else 6.0
 
 
-def name_rows(ax, labels, what, order="sorted"):
+def name_rows(ax: Axes, labels: Sequence[object], what: str, order: str = "sorted") -> bool:
     """Name the rows 0, 1, ... of the y-axis if there is room for the names, and return whether; else count them."""
     count = len(labels)
     room = 0.85 * 72.0 * ax.get_window_extent().height / ax.figure.dpi / max(count, 1)  # points of text
@@ -145,7 +158,7 @@ def name_rows(ax, labels, what, order="sorted"):
     return named
 
 
-def name_columns(ax, labels):
+def name_columns(ax: Axes, labels: Sequence[object]) -> None:
     """Name the places 0, 1, ... of the x-axis, upright if they are wide; count them if there is no room."""
     texts, count = shortened(labels), len(labels)
     room = 72.0 * ax.get_window_extent().width / ax.figure.dpi / max(count, 1)
@@ -159,7 +172,7 @@ def name_columns(ax, labels):
         whole_numbers(ax.xaxis)
 
 
-def _text_size(ticks):
+def _text_size(ticks: str) -> float:
     """Return the size of tick labels in points."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
@@ -167,14 +180,14 @@ def _text_size(ticks):
     return FontProperties(size=rcParams[f"{ticks}.labelsize"]).get_size_in_points()
 
 
-def whole_numbers(axis):
+def whole_numbers(axis: Axis) -> None:
     """Put the ticks of an axis that counts at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def legend_above(ax, columns=2):
+def legend_above(ax: Axes, columns: int = 2) -> None:
     """Put the legend above the axes, where it covers no data, with marks that can be seen."""
     legend = ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, fontsize="small")
     for handle in legend.legend_handles:
@@ -183,7 +196,7 @@ def legend_above(ax, columns=2):
 
 
 @single_threaded
-def smooth(x, y, span=0.6, at=80):
+def smooth(x: np.ndarray, y: np.ndarray, span: float = 0.6, at: int = 80) -> tuple[np.ndarray, np.ndarray]:
     """Return a locally linear fit of y on x with tricube weights on the nearest part `span` of the rows.
 
     Returns
@@ -210,9 +223,9 @@ def smooth(x, y, span=0.6, at=80):
     return grid, values
 
 
-def _nearest(x, x0, count):
+def _nearest(x: np.ndarray, x0: float, count: int) -> int:
     """Return where the `count` values of sorted x nearest to x0 begin."""
-    low, high = max(0, np.searchsorted(x, x0) - count), min(x.size - count, np.searchsorted(x, x0, "right"))
+    low, high = max(0, int(np.searchsorted(x, x0)) - count), min(x.size - count, int(np.searchsorted(x, x0, "right")))
     while low < high:
         middle = (low + high) // 2
         if x0 - x[middle] > x[middle + count] - x0:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, color, height_for, ink, name_rows, panel_for, zero_line
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
+    from ..results import LinearMixedModelResults
+
+
+def caterpillar_data(
+    fit: LinearMixedModelResults, term: str | None = None, column: str | None = None, level: float = 0.95
+) -> pd.DataFrame:
     """Return the random effects of one column of a term with conditional intervals, sorted.
 
     Parameters
@@ -37,7 +46,13 @@ def caterpillar_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
     return table.sort_values("mode", kind="stable")
 
 
-def caterpillar(fit, term=None, column=None, ax=None, level=0.95):
+def caterpillar(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    column: str | None = None,
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
+    level: float = 0.95,
+) -> Axes | np.ndarray:
     """Draw the random effects of a term, sorted, with conditional intervals.
 
     Levels whose interval covers zero are grey. With many levels the axis counts them instead of naming them.
@@ -63,7 +78,7 @@ def caterpillar(fit, term=None, column=None, ax=None, level=0.95):
     return np.array([_caterpillar(fit, term, name, ax, level) for name, ax in zip(names, axes, strict=True)])
 
 
-def _caterpillar(fit, term, column, ax, level):
+def _caterpillar(fit: LinearMixedModelResults, term: str, column: str, ax: Any, level: float) -> Axes:
     """Draw one column of a term and return the axes."""
     table = caterpillar_data(fit, term, column, level)
     count = len(table)

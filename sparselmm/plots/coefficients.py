@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import MARKERS, axes_for, color, height_for, legend_above, name_rows, zero_line
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
+
 SPREAD = 0.6  # part of a row that the fits share
 
 
 def coefficients_data(
-    fit, others=None, terms=None, name="fit", intercept=False, level=0.95, ddf="satterthwaite"
+    fit: LinearMixedModelResults,
+    others: Mapping[str, LinearMixedModelResults] | None = None,
+    terms: Sequence[str] | None = None,
+    name: str = "fit",
+    intercept: bool = False,
+    level: float = 0.95,
+    ddf: str = "satterthwaite",
 ) -> pd.DataFrame:
     """Return the fixed effects of one or several fits with their intervals.
 
@@ -56,7 +70,16 @@ def coefficients_data(
     return table.sort_values("term", key=lambda column: column.map(list(terms).index), kind="stable", ignore_index=True)
 
 
-def coefficients(fit, others=None, terms=None, name="fit", intercept=False, level=0.95, ddf="satterthwaite", ax=None):
+def coefficients(
+    fit: LinearMixedModelResults,
+    others: Mapping[str, LinearMixedModelResults] | None = None,
+    terms: Sequence[str] | None = None,
+    name: str = "fit",
+    intercept: bool = False,
+    level: float = 0.95,
+    ddf: str = "satterthwaite",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the fixed effects with their intervals, those of several fits side by side.
 
     Parameters

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, color, height_for, ink, name_rows
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
-def influence_data(fit, group=None, most=30) -> pd.DataFrame:
+    from ..results import LinearMixedModelResults
+
+
+def influence_data(fit: LinearMixedModelResults, group: str | ArrayLike | None = None, most: int = 30) -> pd.DataFrame:
     """Return the levels of a grouping factor with the largest Cook's distances, sorted.
 
     Parameters
@@ -29,7 +37,9 @@ def influence_data(fit, group=None, most=30) -> pd.DataFrame:
     return _sorted(fit, group).iloc[-most:].to_frame()
 
 
-def influence(fit, group=None, most=30, ax=None):
+def influence(
+    fit: LinearMixedModelResults, group: str | ArrayLike | None = None, most: int = 30, ax: Axes | None = None
+) -> Axes:
     """Draw Cook's distance of the most influential levels of a grouping factor.
 
     Parameters
@@ -57,7 +67,7 @@ def influence(fit, group=None, most=30, ax=None):
     return ax
 
 
-def _sorted(fit, group):
+def _sorted(fit: LinearMixedModelResults, group: str | ArrayLike | None) -> pd.Series:
     """Return Cook's distance of every level that has one, ascending."""
     group = choose(fit.random_effects, None, "group") if group is None else group
     return fit.influence(group).cooks_distance.rename("cooks_distance").dropna().sort_values(kind="stable")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, ink, name_columns, points
-from .predictors import is_number, offset_name, predictors
+from .predictors import design_of, is_number, offset_name, predictors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
 
 POINTS = 21  # values of a number on the line of a level
 
 
-def level_lines_data(fit, term=None, x=None) -> pd.DataFrame:
+def level_lines_data(fit: LinearMixedModelResults, term: str | None = None, x: str | None = None) -> pd.DataFrame:
     """Return the prediction for every level of a term along a predictor, over what the level has of it in the data.
 
     Fixed effects and the random effects of the term are included, those of other terms are zero. Other predictors
@@ -33,7 +40,7 @@ def level_lines_data(fit, term=None, x=None) -> pd.DataFrame:
     """
     model, (term, x) = fit.model, _chosen(fit, term, x)
     part = next(part for part in model.terms if part.name == term)
-    table = pd.DataFrame(dict(model.design.table.columns))
+    table = pd.DataFrame(dict(design_of(model).table.columns))
     _, first = np.unique(part.codes, return_index=True)
     if is_number(model, x):
         limits = table[x].groupby(part.codes).agg(["min", "max"]).to_numpy(dtype=float)
@@ -48,7 +55,9 @@ def level_lines_data(fit, term=None, x=None) -> pd.DataFrame:
     return pd.DataFrame({"level": part.levels.take(level), x: rows[x], "estimate": estimate.to_numpy()})
 
 
-def level_lines(fit, term=None, x=None, ax=None):
+def level_lines(
+    fit: LinearMixedModelResults, term: str | None = None, x: str | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw a line for every level of a term along a predictor, thinner and paler the more there are.
 
     A level with a single value of the predictor is a point.
@@ -83,13 +92,13 @@ def level_lines(fit, term=None, x=None, ax=None):
     few = len(lines) <= 100
     style = {"linewidths": 1.0 if few else 0.5, "alpha": float(np.clip(10.0 / np.sqrt(len(lines)), 0.15, 0.8))}
     ax.add_collection(LineCollection(lines, colors=[ink(ax, 0.5)], zorder=1.4, rasterized=not few, **style))
-    points(ax, *single.T, size=3.0)
+    points(ax, single[:, 0], single[:, 1], size=3.0)
     ax.autoscale_view()
     ax.set(xlabel=x, ylabel=fit.model.endog_name)
     return ax
 
 
-def _chosen(fit, term, x):
+def _chosen(fit: LinearMixedModelResults, term: str | None, x: str | None) -> tuple[str, str]:
     """Return the term and the predictor."""
     term = choose(fit.random_effects, term, "term")
     k = list(fit.random_effects).index(term)

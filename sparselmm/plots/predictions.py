@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
 from .canvas import DASHES, MANY, MARKERS, axes_for, choose, color, ink, name_columns, points, short, shortened
-from .predictors import along, in_words, is_number, offset_name, predictors, some, typical
+from .predictors import along, design_of, in_words, is_number, offset_name, predictors, some, typical
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 MOST_LINES = 12
 JITTER, DODGE = 0.5, 0.6  # parts of the distance of two labels
 GOLDEN = 0.6180339887498949  # its multiples fill an interval evenly
 
 
-def predictions_data(fit, x=None, by=None, at=None, level=0.95, ddf="satterthwaite") -> pd.DataFrame:
+def predictions_data(
+    fit: LinearMixedModelResults,
+    x: str | None = None,
+    by: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    level: float = 0.95,
+    ddf: str = "satterthwaite",
+) -> pd.DataFrame:
     """Return the mean response of the population along a predictor, with confidence limits.
 
     Other predictors are held at their mean, or at their most frequent value if they are no numbers; the columns of
@@ -56,13 +72,22 @@ def predictions_data(fit, x=None, by=None, at=None, level=0.95, ddf="satterthwai
     position = pd.MultiIndex.from_product([range(len(values[name])) for name in order])
     rows = {name: pd.Series(values[name]).array[position.get_level_values(i)] for i, name in enumerate(order)}
     table = pd.DataFrame(rows)[[*shown, *order[len(shown) :]]]
-    offset = model.design.table.columns.get(offset_name())
+    offset = design_of(model).table.columns.get(offset_name())
     offset = None if offset is None else np.full(len(table), np.mean(offset))
     predicted = fit.predict(table, random=False, interval="mean", level=level, ddf=ddf, offset=offset)
     return pd.concat([table, predicted], axis=1)
 
 
-def predictions(fit, x=None, by=None, at=None, level=0.95, ddf="satterthwaite", data=True, ax=None):
+def predictions(
+    fit: LinearMixedModelResults,
+    x: str | None = None,
+    by: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    level: float = 0.95,
+    ddf: str = "satterthwaite",
+    data: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the mean response of the population along a predictor, with a confidence band, over the data.
 
     Parameters
@@ -102,23 +127,25 @@ def predictions(fit, x=None, by=None, at=None, level=0.95, ddf="satterthwaite", 
     return ax
 
 
-def _draw_line(ax, part, x, number, name, strength):
+def _draw_line(ax: Axes, part: pd.DataFrame, x: str, number: int, name: str, strength: float) -> None:
     """Draw a line with its band."""
     hue, dash = color(number), DASHES[(number + number // len(DASHES)) % len(DASHES)]
     ax.fill_between(part[x], part["conf.low"], part["conf.high"], color=hue, alpha=strength, linewidth=0.0, zorder=2)
     ax.plot(part[x], part["estimate"], color=hue, linestyle=dash, linewidth=1.8, label=name, zorder=3)
 
 
-def _draw_intervals(ax, part, position, number, name):
+def _draw_intervals(ax: Axes, part: pd.DataFrame, position: np.ndarray, number: int, name: str) -> None:
     """Draw points with intervals."""
     hue, mark = color(number), MARKERS[(number + number // len(MARKERS)) % len(MARKERS)]
     ax.vlines(position, part["conf.low"], part["conf.high"], color=hue, linewidth=1.8, zorder=2)
     ax.plot(position, part["estimate"], mark, color=hue, markersize=6.0, label=name, zorder=3)
 
 
-def _draw_data(ax, model, x, by, labels, values):
+def _draw_data(
+    ax: Axes, model: LinearMixedModel, x: str, by: str | None, labels: list[Any] | None, values: list[Any]
+) -> None:
     """Draw the response at every row, in the colours of the values of `by` where all have one."""
-    columns, y = model.design.table.columns, model.endog
+    columns, y = design_of(model).table.columns, model.endog
     group, hued = np.zeros(y.size, dtype=int), False
     if by is not None and y.size <= MANY:
         group = pd.Index(values).get_indexer(pd.Index(columns[by]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,24 @@ import pandas as pd
 from .canvas import DASHES, color, panel_for, pyplot
 from .profiles import in_words, of_parameter, profile_of
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+    from scipy.interpolate import PchipInterpolator
+
+    from ..profile.profile import Profile
+    from ..results import LinearMixedModelResults
+
 CONTOUR_POINTS = 200
 SIZE = 2.3  # inches of a panel
 
 
-def profile_pairs_data(fit, profile=None, which=None, level=0.95) -> pd.DataFrame:
+def profile_pairs_data(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Return, for every pair of parameters, the traces of the profiles and the contour of the joint region.
 
     The trace of one parameter is where the other one is best given it. The contour holds the likelihood-ratio region
@@ -54,7 +69,13 @@ def profile_pairs_data(fit, profile=None, which=None, level=0.95) -> pd.DataFram
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def profile_pairs(fit, profile=None, which=None, level=0.95, axes=None):
+def profile_pairs(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+    axes: np.ndarray | Sequence[Axes] | None = None,
+) -> np.ndarray:
     """Draw the traces of every pair of profiled parameters, and the contour of their joint region.
 
     Traces that cross at a right angle belong to parameters that are estimated independently of each other.
@@ -93,7 +114,7 @@ def profile_pairs(fit, profile=None, which=None, level=0.95, axes=None):
     return axes
 
 
-def _triangle(pairs):
+def _triangle(pairs: int) -> np.ndarray:
     """Return the axes of a lower triangle of panels, in the order of the pairs."""
     count = round(0.5 + np.sqrt(0.25 + 2.0 * pairs))
     side = max(count - 1, 1)
@@ -106,7 +127,9 @@ def _triangle(pairs):
     return np.array([grid[second - 1, first] for first, second in combinations(range(count), 2)], dtype=object)
 
 
-def _contour(one, other, first, second, radius):
+def _contour(
+    one: pd.DataFrame, other: pd.DataFrame, first: str, second: str, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y on the contour where the deviance of both parameters exceeds its minimum by radius².
 
     In zeta of both, the contour is radius (cos(τ + δ/2), cos(τ - δ/2)) with the phase δ a periodic function of τ that
@@ -133,7 +156,7 @@ def _contour(one, other, first, second, radius):
     return value[first](radius * np.cos(angle + half)), value[second](radius * np.cos(angle - half))
 
 
-def _monotone(x, y):
+def _monotone(x: ArrayLike, y: ArrayLike) -> PchipInterpolator:
     """Return the monotone interpolant of y on x."""
     from scipy.interpolate import PchipInterpolator
 

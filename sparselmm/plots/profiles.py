@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,23 @@ import pandas as pd
 from ..labels import parameter_name
 from .canvas import color, ink, panel_for, short, zero_line
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..profile.profile import Profile
+    from ..results import LinearMixedModelResults
+
 ACROSS, SIZE = 3, (3.3, 2.7)  # panels side by side, inches of each
 FINE = 120  # points of a curve as drawn
 KINDS = {"sd": "Standard deviation of", "cor": "Correlation"}
 
 
-def profile_data(fit, profile=None, which=None, level=0.95) -> pd.DataFrame:
+def profile_data(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Return the profile curves of the parameters: columns group, term, value and zeta.
 
     Parameters
@@ -31,7 +44,13 @@ def profile_data(fit, profile=None, which=None, level=0.95) -> pd.DataFrame:
     return profile_of(fit, profile, which, _limit(level)).curves[["group", "term", "value", "zeta"]]
 
 
-def profile(fit, profile=None, which=None, level=0.95, axes=None):
+def profile(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+    axes: np.ndarray | Sequence[Axes] | None = None,
+) -> np.ndarray:
     """Draw zeta, the signed root of the deviance, against each parameter.
 
     The interval of a parameter is where zeta is between the dotted lines. The curve lies on the dashed line, its
@@ -73,7 +92,12 @@ def profile(fit, profile=None, which=None, level=0.95, axes=None):
     return axes
 
 
-def profile_density_data(fit, profile=None, which=None, level=0.95) -> pd.DataFrame:
+def profile_density_data(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Return the profile densities of the parameters: columns group, term, value and density.
 
     Parameters
@@ -84,7 +108,13 @@ def profile_density_data(fit, profile=None, which=None, level=0.95) -> pd.DataFr
     return profile_of(fit, profile, which, _limit(level)).density()
 
 
-def profile_density(fit, profile=None, which=None, level=0.95, axes=None):
+def profile_density(
+    fit: LinearMixedModelResults,
+    profile: Profile | None = None,
+    which: str | int | Sequence[str | int] | None = None,
+    level: float = 0.95,
+    axes: np.ndarray | Sequence[Axes] | None = None,
+) -> np.ndarray:
     """Draw the profile density of each parameter, for which zeta would be standard normal, with its interval.
 
     Parameters
@@ -112,25 +142,27 @@ def profile_density(fit, profile=None, which=None, level=0.95, axes=None):
     return axes
 
 
-def _limit(level):
+def _limit(level: float) -> float:
     """Return zeta at the ends of an interval."""
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 
-def profile_of(fit, profile, which, z):
+def profile_of(
+    fit: LinearMixedModelResults, profile: Profile | None, which: str | int | Sequence[str | int] | None, z: float
+) -> Profile:
     """Return the profile given, or that of the parameters that are wanted, followed to zeta = ±z at least."""
     level = max(0.99, 2.0 * NormalDist().cdf(z) - 1.0)
     return fit.profile(which=which, level=level) if profile is None else profile
 
 
-def of_parameter(table, label):
+def of_parameter(table: pd.DataFrame, label: str) -> pd.DataFrame:
     """Return the rows of a parameter."""
     pairs = zip(table["group"], table["term"], strict=True)
     same = [parameter_name(group if isinstance(group, str) else None, term) == label for group, term in pairs]
     return table[np.array(same, dtype=bool)]
 
 
-def _smooth(value, zeta):
+def _smooth(value: np.ndarray, zeta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return points of the monotone curve through the given ones."""
     from scipy.interpolate import PchipInterpolator
 
@@ -140,7 +172,7 @@ def _smooth(value, zeta):
     return fine, PchipInterpolator(value, zeta)(fine)
 
 
-def in_words(label):
+def in_words(label: str) -> str:
     """Return the label of a parameter in words, the group on a line of its own."""
     term, _, group = label.partition("|")
     kind, found, name = term.partition("__")

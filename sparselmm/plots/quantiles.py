@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from ..threads import single_threaded
 from .canvas import MANY, axes_for, choose, color, ink, short
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
+
 NO_VARIANCE = 1e-6  # standard deviation of a mode, relative to that of the effect, that counts as zero
 
 
-def qq_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
+def qq_data(
+    fit: LinearMixedModelResults, term: str | None = None, column: str | None = None, level: float = 0.95
+) -> pd.DataFrame:
     """Return standardised residuals or random effects with what a normal sample of their size would be.
 
     A residual is divided by its σ/√weight, a random effect by the standard deviation that the model gives its
@@ -38,7 +47,13 @@ def qq_data(fit, term=None, column=None, level=0.95) -> pd.DataFrame:
     return _beside_normal(value, np.arange(value.size), level)
 
 
-def qq(fit, term=None, column=None, ax=None, level=0.95):
+def qq(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    column: str | None = None,
+    ax: Axes | None = None,
+    level: float = 0.95,
+) -> Axes:
     """Draw standardised residuals or random effects against normal quantiles, with a pointwise band.
 
     Parameters
@@ -71,7 +86,7 @@ def qq(fit, term=None, column=None, ax=None, level=0.95):
     return ax
 
 
-def _spread(count):
+def _spread(count: int) -> np.ndarray:
     """Return the ranks that are drawn: all, or both tails and an even choice between them."""
     if count <= MANY:
         return np.arange(count)
@@ -79,7 +94,7 @@ def _spread(count):
     return np.unique(np.r_[:tail, np.linspace(tail, count - tail - 1, MANY // 2).astype(int), count - tail : count])
 
 
-def _beside_normal(value, ranks, level):
+def _beside_normal(value: pd.Series, ranks: np.ndarray, level: float) -> pd.DataFrame:
     """Return the sorted values of some ranks with the quantiles of the order statistics of a normal sample."""
     from scipy.special import betaincinv, ndtri  # 50 ms that importing the package need not take
 
@@ -90,19 +105,19 @@ def _beside_normal(value, ranks, level):
 
 
 @single_threaded
-def _standardized(fit, term, column):
+def _standardized(fit: LinearMixedModelResults, term: str | None, column: str | None) -> pd.Series:
     """Return standardised residuals or random effects, sorted; those without variance are left out."""
     value = _residuals(fit) if term is None else _effects(fit, choose(fit.model.groups, term, "term"), column)
     return value.dropna().sort_values(kind="stable")
 
 
-def _residuals(fit):
+def _residuals(fit: LinearMixedModelResults) -> pd.Series:
     """Return the residuals over σ/√weight."""
     weights = fit.model.weights
     return fit.resid / fit.sigma * (1.0 if weights is None else np.sqrt(weights))
 
 
-def _effects(fit, term, column):
+def _effects(fit: LinearMixedModelResults, term: str, column: str | None) -> pd.Series:
     """Return the random effects of one column over the standard deviations of conditional modes."""
     modes = fit.random_effects[term]
     column = choose(modes.columns, column, "column")

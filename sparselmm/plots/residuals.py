@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import axes_for, choose, color, height_for, ink, name_rows, panel_for, points, smooth, zero_line
 from .quantiles import qq, qq_data
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
+
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def residuals_data(fit) -> pd.DataFrame:
+def residuals_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return fitted values and Pearson residuals, (n, 2): columns fitted and resid.
 
     A Pearson residual is the residual times √weight, in the units of the response.
@@ -25,7 +34,7 @@ def residuals_data(fit) -> pd.DataFrame:
     return pd.DataFrame({"fitted": fit.fittedvalues, "resid": resid})
 
 
-def residuals(fit, ax=None):
+def residuals(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
     """Draw Pearson residuals against fitted values, with a smooth; see `residuals_data`.
 
     Parameters
@@ -45,7 +54,7 @@ def residuals(fit, ax=None):
     return ax
 
 
-def scale_location_data(fit) -> pd.DataFrame:
+def scale_location_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return fitted values and √|standardised residual|, (n, 2): columns fitted and spread.
 
     Parameters
@@ -56,7 +65,7 @@ def scale_location_data(fit) -> pd.DataFrame:
     return pd.DataFrame({"fitted": table["fitted"], "spread": np.sqrt(np.abs(table["resid"]) / fit.sigma)})
 
 
-def scale_location(fit, ax=None):
+def scale_location(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
     """Draw √|standardised residual| against fitted values, with a smooth: level where the variance is constant.
 
     Parameters
@@ -75,7 +84,7 @@ def scale_location(fit, ax=None):
     return ax
 
 
-def residuals_by_group_data(fit, term=None) -> pd.DataFrame:
+def residuals_by_group_data(fit: LinearMixedModelResults, term: str | None = None) -> pd.DataFrame:
     """Return the quartiles of the Pearson residuals of every level, sorted by the median.
 
     Parameters
@@ -89,10 +98,10 @@ def residuals_by_group_data(fit, term=None) -> pd.DataFrame:
     DataFrame, shape (l, 6)
         Columns min, lower, median, upper, max and rows (how many the level has).
     """
-    term = _grouping(fit, term)
+    factor = _grouping(fit, term)
     resid = residuals_data(fit)["resid"].to_numpy()
-    order = np.lexsort((resid, term.codes))
-    rows = np.bincount(term.codes, minlength=term.n_levels)
+    order = np.lexsort((resid, factor.codes))
+    rows = np.bincount(factor.codes, minlength=factor.n_levels)
     first, values = np.cumsum(rows) - rows, resid[order]
     quartiles = {}
     for name, p in zip(("min", "lower", "median", "upper", "max"), QUARTILES, strict=True):
@@ -100,11 +109,11 @@ def residuals_by_group_data(fit, term=None) -> pd.DataFrame:
         below = np.floor(place).astype(int)
         above = np.minimum(below + 1, first + rows - 1)
         quartiles[name] = values[below] + (place - below) * (values[above] - values[below])
-    table = pd.DataFrame({**quartiles, "rows": rows}, index=term.levels.rename(term.name))
+    table = pd.DataFrame({**quartiles, "rows": rows}, index=factor.levels.rename(factor.name))
     return table.sort_values("median", kind="stable")
 
 
-def residuals_by_group(fit, term=None, ax=None):
+def residuals_by_group(fit: LinearMixedModelResults, term: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the Pearson residuals of every level, sorted: median, quartiles (thick) and range (thin).
 
     Parameters
@@ -131,7 +140,7 @@ def residuals_by_group(fit, term=None, ax=None):
     return ax
 
 
-def residual_panel_data(fit, term=None) -> pd.DataFrame:
+def residual_panel_data(fit: LinearMixedModelResults, term: str | None = None) -> pd.DataFrame:
     """Return what `residual_panel` draws, a row for each of the data.
 
     Parameters
@@ -151,12 +160,14 @@ def residual_panel_data(fit, term=None) -> pd.DataFrame:
     standardized = table["resid"].to_numpy() / fit.sigma
     normal = np.empty(standardized.size)
     normal[np.argsort(standardized, kind="stable")] = qq_data(fit)["normal"]
-    term = _first_grouping(fit, term)
-    group = None if term is None else term.levels.take(term.codes)
+    factor = _first_grouping(fit, term)
+    group = None if factor is None else factor.levels.take(factor.codes)
     return table.assign(standardized=standardized, normal=normal, group=group)
 
 
-def residual_panel(fit, term=None, axes=None):
+def residual_panel(
+    fit: LinearMixedModelResults, term: str | None = None, axes: np.ndarray | Sequence[Axes] | None = None
+) -> np.ndarray:
     """Draw the residuals in four views: against fitted values, normal quantiles, spread, and by level.
 
     Parameters
@@ -170,36 +181,36 @@ def residual_panel(fit, term=None, axes=None):
     -------
     ndarray of matplotlib.axes.Axes, shape (4,) or (3,)
     """
-    term = _first_grouping(fit, term)
-    axes = panel_for(axes, 3 if term is None else 4, 2, (4.6, 3.7))
+    factor = _first_grouping(fit, term)
+    axes = panel_for(axes, 3 if factor is None else 4, 2, (4.6, 3.7))
     residuals(fit, ax=axes[0]).set_title("Residuals and fitted values")
     qq(fit, ax=axes[1]).set_title("Normal quantiles")
     scale_location(fit, ax=axes[2]).set_title("Spread and fitted values")
-    if term is not None:
-        residuals_by_group(fit, term.name, ax=axes[3]).set_title("Residuals by level")
+    if factor is not None:
+        residuals_by_group(fit, factor.name, ax=axes[3]).set_title("Residuals by level")
     return axes
 
 
-def _scatter(ax, fit, x, y):
+def _scatter(ax: Axes, fit: LinearMixedModelResults, x: pd.Series, y: pd.Series) -> None:
     """Draw points and their smooth against fitted values."""
     points(ax, x, y)
     ax.plot(*smooth(x.to_numpy(), y.to_numpy()), color=color(1), linewidth=1.8, zorder=3)
     ax.set_xlabel(f"Fitted {fit.model.endog_name}")
 
 
-def _residual_of(fit):
+def _residual_of(fit: LinearMixedModelResults) -> str:
     """Return the label of Pearson residuals."""
     return f"Residual of {fit.model.endog_name}" + ("" if fit.model.weights is None else " × √weight")
 
 
-def _first_grouping(fit, term):
+def _first_grouping(fit: LinearMixedModelResults, term: str | None) -> RandomTerm | None:
     """Return the term of that name, or the first that groups the rows, or None."""
     if term is not None:
         return _grouping(fit, term)
     return next((part for part in fit.model.terms if part.matrix is None), None)
 
 
-def _grouping(fit, term):
+def _grouping(fit: LinearMixedModelResults, term: str | None) -> RandomTerm:
     """Return a random-effects term that groups the rows."""
     terms = {part.name: part for part in fit.model.terms if part.matrix is None}
     if not terms:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from ..threads import single_threaded
 from .canvas import MANY, axes_for, choose, color, ink, legend_above, points, zero_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
 
 ALONE, TOGETHER = "least squares", "mode"
 FAR = 3.0  # interquartile ranges from the quartiles beyond which a value is far out (Tukey 1977)
@@ -15,7 +23,9 @@ ELLIPSE = 2.447746830680816  # radius that holds 95 % of a bivariate normal: (-2
 
 
 @single_threaded
-def shrinkage_data(fit, term=None, columns=None) -> pd.DataFrame:
+def shrinkage_data(
+    fit: LinearMixedModelResults, term: str | None = None, columns: str | Sequence[str] | None = None
+) -> pd.DataFrame:
     """Return the coefficients of every level by least squares on its own rows, and as the model has them.
 
     The first are those that minimise the level's sum of squares with all other parts of the model (fixed effects of
@@ -47,7 +57,12 @@ def shrinkage_data(fit, term=None, columns=None) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def shrinkage(fit, term=None, columns=None, ax=None):
+def shrinkage(
+    fit: LinearMixedModelResults,
+    term: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw what least squares say about every level, and where the model draws it.
 
     Of two columns, arrows lead from the one to the other, around the fixed effects (cross) and the ellipse that
@@ -91,14 +106,14 @@ def shrinkage(fit, term=None, columns=None, ax=None):
     return ax
 
 
-def _scatter(ax, alone, model, fixed):
+def _scatter(ax: Axes, alone: np.ndarray, model: np.ndarray, fixed: float) -> None:
     """Draw the model's coefficients of one column against those of least squares."""
     points(ax, alone, model, color(0) if alone.size <= MANY else None, size=5.0)
     ax.axline((fixed, fixed), slope=1.0, color=ink(ax, 0.8), linewidth=0.8, label="no shrinkage", zorder=2)
     zero_line(ax, at=fixed, label="fixed effect alone")
 
 
-def _arrows(ax, alone, model):
+def _arrows(ax: Axes, alone: np.ndarray, model: np.ndarray) -> None:
     """Draw an arrow of every level from least squares to the model's coefficients of two columns."""
     count = max(len(alone), 1)
     faint, size = float(np.clip(30.0 / np.sqrt(count), 0.25, 1.0)), float(np.clip(400.0 / count, 1.5, 5.0))
@@ -111,13 +126,13 @@ def _arrows(ax, alone, model):
     ax.plot(*model.T, color=hue, label="model", **style)
 
 
-def _population(ax, fixed, ellipse):
+def _population(ax: Axes, fixed: np.ndarray, ellipse: np.ndarray) -> None:
     """Draw the fixed effects of two columns and the ellipse."""
     ax.plot(*ellipse.T, color=color(1), linewidth=1.0, label="95 % of the population", zorder=2.5)
     ax.plot(*fixed[:, None], "x", color=color(1), markersize=8.0, markeredgewidth=2.0, label="fixed effects", zorder=3)
 
 
-def _ellipse(fixed, covariance):
+def _ellipse(fixed: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Return points on the ellipse around the fixed effects that holds 95 % of the population, (r, c)."""
     angle = np.linspace(0.0, 2.0 * np.pi, 200)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])[:, : fixed.size]
@@ -125,7 +140,7 @@ def _ellipse(fixed, covariance):
     return fixed + ELLIPSE * circle @ (Q * np.sqrt(values.clip(0.0))).T
 
 
-def _limit(ax, alone, model, ellipse):
+def _limit(ax: Axes, alone: np.ndarray, model: np.ndarray, ellipse: np.ndarray) -> int:
     """Limit the axes to the model's view and most estimates by least squares; return how many are beyond."""
     low, high = np.quantile(alone, [0.25, 0.75], axis=0) if len(alone) else np.zeros((2, model.shape[1]))
     near = ((alone >= low - FAR * (high - low)) & (alone <= high + FAR * (high - low))).all(axis=1)
@@ -137,13 +152,13 @@ def _limit(ax, alone, model, ellipse):
     return int(((alone < low) | (alone > high)).any(axis=1).sum())
 
 
-def _blocks(fit, k):
+def _blocks(fit: LinearMixedModelResults, k: int) -> np.ndarray:
     """Return the blocks S_jj of Z'WZ of term k, (l, c, c)."""
     block = fit.model.cross.diagonal[k]
     return block if isinstance(block, np.ndarray) else block.diagonal()[:, None, None]
 
 
-def _solved(S, w):
+def _solved(S: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return S_jj⁻¹w_j of every level, (l, c), NaN where S_jj is singular."""
     size = np.sqrt(np.einsum("jii->ji", S))
     size[size == 0.0] = np.inf

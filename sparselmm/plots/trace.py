@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .canvas import DASHES, MARKERS, color, ink, legend_above, panel_for, short, whole_numbers
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..results import LinearMixedModelResults
+
 MOST_NAMED = 8  # entries of θ that a legend names
 
 
-def trace_data(fit) -> pd.DataFrame:
+def trace_data(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return the record of the optimiser, a row for every evaluation.
 
     Parameters
@@ -38,7 +46,7 @@ def trace_data(fit) -> pd.DataFrame:
     return table.join(pd.DataFrame(theta, columns=_names(fit)))
 
 
-def trace(fit, axes=None):
+def trace(fit: LinearMixedModelResults, axes: np.ndarray | Sequence[Axes] | None = None) -> np.ndarray:
     """Draw the run of the optimiser: the deviance above its minimum and the gradient (log), and the path of θ.
 
     Open marks are steps that were rejected.
@@ -62,7 +70,7 @@ def trace(fit, axes=None):
     return axes
 
 
-def _descent(ax, table):
+def _descent(ax: Axes, table: pd.DataFrame) -> None:
     """Draw deviance above the minimum and gradient norm, log scale, down to the rounding of the deviance."""
     rounding = 4.0 * np.finfo(float).eps * max(1.0, abs(table["deviance"].min()))
     for number, (name, label) in enumerate((("excess", "deviance above minimum"), ("gradient", "gradient norm"))):
@@ -78,7 +86,7 @@ def _descent(ax, table):
     legend_above(ax, 1)
 
 
-def _path(ax, table, names):
+def _path(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw the entries of θ of the accepted steps."""
     path = table.loc[table["accepted"], names]
     few = len(names) <= MOST_NAMED
@@ -93,7 +101,7 @@ def _path(ax, table, names):
         legend_above(ax)
 
 
-def _names(fit):
+def _names(fit: LinearMixedModelResults) -> list[str]:
     """Return a name for every entry of θ: its term, and its column or two of them."""
     names = []
     for term, shape in zip(fit.model.terms, fit._map.shapes, strict=True):

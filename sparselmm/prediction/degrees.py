@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..inference.quadratic import ConditionalCovariance
 from ..inference.satterthwaite import Satterthwaite
 from .variance import relative_variance
 
+if TYPE_CHECKING:
+    from .rows import Rows
+
 STEP = 1e-4  # of the natural size of θ in differences
 
 
-def degrees(K, rows, residual) -> np.ndarray:
+def degrees(K: ConditionalCovariance, rows: Rows, residual: float | np.ndarray) -> np.ndarray:
     """Return 2v²/var(v) of the variance v of every prediction, (n,): 2m evaluations and passes over the rows.
 
     Parameters

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,31 @@ from .degrees import degrees
 from .rows import rows_of_fit
 from .variance import relative_variance
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..inference.ddf import Inference
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from .rows import Rows
+
 INTERVALS = (None, "mean", "prediction")
 NEW_LEVELS = ("raise", "zero")
 CHUNK = 4_000_000  # numbers in a work array: 32 MB
 
 
-def predict(fit, new, random, new_levels, offset, se, interval, level, weights, ddf):
+def predict(
+    fit: LinearMixedModelResults,
+    new: Any,
+    random: bool | str | Sequence[str] | None,
+    new_levels: str,
+    offset: ArrayLike | None,
+    se: bool,
+    interval: str | None,
+    level: float,
+    weights: str | ArrayLike | None,
+    ddf: str | None,
+) -> pd.Series | pd.DataFrame:
     """Return predictions, a Series (n,), or a DataFrame with their uncertainty; see `PredictionMethods.predict`."""
     model = fit.model
     included = included_terms(model, random)
@@ -48,7 +69,14 @@ def predict(fit, new, random, new_levels, offset, se, interval, level, weights, 
     return table
 
 
-def _new(fit, new, included, fresh, new_levels, offset):
+def _new(
+    fit: LinearMixedModelResults,
+    new: Any,
+    included: Sequence[int],
+    fresh: Sequence[int],
+    new_levels: str,
+    offset: ArrayLike | None,
+) -> Rows:
     """Return the rows of new data."""
     if fit.model.design is None:
         raise DataError(
@@ -61,7 +89,7 @@ def _new(fit, new, included, fresh, new_levels, offset):
     return new_rows(fit.model, new, included, fresh, new_levels, offset)
 
 
-def included_terms(model, random) -> list[int]:
+def included_terms(model: LinearMixedModel, random: bool | str | Sequence[str] | None) -> list[int]:
     """Return the positions of the terms whose random effects are included."""
     names = [term.name for term in model.terms]
     if random is None or isinstance(random, (bool, np.bool_)):
@@ -73,7 +101,7 @@ def included_terms(model, random) -> list[int]:
     return [k for k, name in enumerate(names) if name in wanted]
 
 
-def _check(new_levels, interval, level, weights):
+def _check(new_levels: str, interval: str | None, level: float, weights: str | ArrayLike | None) -> None:
     """Raise a ValueError for arguments that are none, or that would have no effect."""
     if new_levels not in NEW_LEVELS:
         raise ValueError(f"new_levels must be 'raise' or 'zero', not {new_levels!r}.")
@@ -85,7 +113,7 @@ def _check(new_levels, interval, level, weights):
         raise ValueError("weights are those of new observations: they belong to interval='prediction' only.")
 
 
-def _method(ddf, included, population):
+def _method(ddf: str | None, included: Sequence[int], population: bool) -> str:
     """Return the method of the degrees of freedom: by default Satterthwaite's where no random effects are included."""
     method = method_name(("z" if included else "satterthwaite") if ddf is None else ddf)
     if not population and method not in ("satterthwaite", "z"):
@@ -96,7 +124,7 @@ def _method(ddf, included, population):
     return method
 
 
-def _of_contrasts(inference, exog):
+def _of_contrasts(inference: Inference, exog: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return standard errors and degrees of freedom of x'β for the rows of exog, (n,) each."""
     error, df = np.empty(len(exog)), np.empty(len(exog))
     step = max(1, CHUNK // max(1, exog.shape[1]) ** 2)
@@ -106,7 +134,7 @@ def _of_contrasts(inference, exog):
     return error, df
 
 
-def _weights(model, new, weights, n):
+def _weights(model: LinearMixedModel, new: Any, weights: str | ArrayLike | None, n: int) -> float | np.ndarray:
     """Return the weights of the observations that are predicted, one or (n,)."""
     if weights is None:
         if model.weights is None:
@@ -117,17 +145,18 @@ def _weights(model, new, weights, n):
             "The model was fitted with weights: an interval for a new observation needs its own. Give weights=, "
             "a column of the new data, one value for each row or one for all."
         )
+    values: float | np.ndarray
     if isinstance(weights, str):
         if new is None:
             raise DataError("weights is the name of a column, but there are no new data. Give the values.")
         from ..data import read_table  # brings narwhals
 
         table = read_table(new, [weights])
-        name, weights = f"weights {weights!r}", np.asarray(table.columns[weights])
+        name, values = f"weights {weights!r}", np.asarray(table.columns[weights])
     else:
-        name, weights = "weights", weights if isinstance(weights, Real) else np.asarray(weights, dtype=float)
-    if np.ndim(weights) and len(weights) != n:
-        raise DataError(f"{name} has {len(weights)} values for {n} rows. Give one per row.")
-    if not (np.asarray(weights) > 0).all():
+        name, values = "weights", float(weights) if isinstance(weights, Real) else np.asarray(weights, dtype=float)
+    if isinstance(values, np.ndarray) and values.ndim and len(values) != n:
+        raise DataError(f"{name} has {len(values)} values for {n} rows. Give one per row.")
+    if not (np.asarray(values) > 0).all():
         raise DataError(f"{name} must be positive: the variance of a new observation is σ²/weight.")
-    return weights
+    return values

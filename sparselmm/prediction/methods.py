@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +12,15 @@ import pandas as pd
 from ..habits import explains
 from ..labels import frozen, labelled
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def is_read_in_chunks(new) -> bool:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+
+
+def is_read_in_chunks(new: Any) -> bool:
     """Return whether new data are a source (see `lmer`), not a frame in memory."""
     from ..streaming.sources import is_source
 
@@ -30,21 +39,21 @@ class PredictionMethods:
         type="interval='mean' or 'prediction'",
     )
     def predict(
-        self,
-        new=None,
-        random=True,
-        new_levels="raise",
-        offset=None,
+        self: LinearMixedModelResults,
+        new: Any = None,
+        random: bool | str | Sequence[str] = True,
+        new_levels: str = "raise",
+        offset: ArrayLike | None = None,
         *,
-        se=False,
-        interval=None,
-        level=0.95,
-        weights=None,
-        ddf=None,
-        sink=None,
-        columns=None,
-        progress=False,
-    ):
+        se: bool = False,
+        interval: str | None = None,
+        level: float = 0.95,
+        weights: float | str | ArrayLike | None = None,
+        ddf: str | None = None,
+        sink: str | Path | None = None,
+        columns: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Any:
         """Predict the response, with standard errors and intervals if asked for.
 
         Parameters
@@ -123,7 +132,7 @@ class PredictionMethods:
         0     251.0        7.0  17.0     237.0      266.0
         1     356.0       16.0  17.0     322.0      390.0
         """
-        options = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
+        options: dict[str, Any] = {"se": se, "interval": interval, "level": level, "weights": weights, "ddf": ddf}
         from .intervals import predict
 
         if sink is not None or (new is not None and is_read_in_chunks(new)):
@@ -135,7 +144,7 @@ class PredictionMethods:
         return predict(self, new, random, new_levels, offset, **options)
 
     @labelled
-    def coefficients_se(self) -> dict[str, pd.DataFrame]:
+    def coefficients_se(self: LinearMixedModelResults) -> dict[str, pd.DataFrame]:
         """Standard errors of `coefficients`, levels in rows, for each term: of β̂ + b̂ - β - b, θ taken as known."""
         from .variance import coefficient_variances
 
@@ -145,8 +154,9 @@ class PredictionMethods:
         }
 
     @cached_property
-    def _spanning_columns(self):
+    def _spanning_columns(self: LinearMixedModelResults) -> list[str]:
         """Names of the columns of the formula that are no functions of their own row."""
         from .rowwise import spanning_columns
 
-        return [] if self.model.design.is_rowwise else spanning_columns(self.model.design)
+        design = self.model.design
+        return [] if design is None or design.is_rowwise else spanning_columns(design)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
@@ -12,15 +15,30 @@ from ..errors import DataError, DataWarning
 from ..fixed_terms import INESTIMABLE, beyond_kept
 from .rows import Part, Rows
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..data import Table
+    from ..model import LinearMixedModel
+    from ..terms import TermSizes
+
 SHOWN = 5  # labels named in an error
 
 
-def new_rows(model, new, included, fresh=(), new_levels="raise", offset=None) -> Rows:
+def new_rows(
+    model: LinearMixedModel,
+    new: Any,
+    included: Sequence[int],
+    fresh: Sequence[int] = (),
+    new_levels: str = "raise",
+    offset: ArrayLike | None = None,
+) -> Rows:
     """Return new rows with the columns that the formula makes of them; see `rows_of_fit`."""
+    assert model.design is not None, "see `predict`"
     spec, parts = model.design.spec, {}
     sides = [spec.fixed, *(spec.random[k][0] for k in {*included, *fresh})]
     _check_types(model.design.table, new, {name for side in sides for name in side.variables})
-    exog, random, index, offset = spec.build(new, terms=included, offset=offset)
+    exog, random, index, offsets = spec.build(new, terms=included, offset=offset)
     check_sizes(zip(spec.fixed.names, exog.T, strict=True), smallest=0.0)
     for k, (codes, values) in zip(included, random, strict=True):
         unknown = codes < 0
@@ -40,10 +58,10 @@ def new_rows(model, new, included, fresh=(), new_levels="raise", offset=None) ->
         )
         exog[unknown] = np.nan
     columns = {k: spec.random[k][0].build(_read(new, spec.random[k][0].variables)) for k in fresh}
-    return Rows(exog[:, model.kept], offset, parts, columns, index)
+    return Rows(exog[:, model.kept], offsets, parts, columns, index)
 
 
-def warn_of(names):
+def warn_of(names: Sequence[str]) -> None:
     """Warn of columns that are no functions of their own row: new data change them."""
     if names:
         warn(
@@ -54,12 +72,12 @@ def warn_of(names):
         )
 
 
-def _read(new, names):
+def _read(new: Any, names: Iterable[str]) -> Table:
     """Return the named columns of new data."""
     return read_table(new, sorted(names))
 
 
-def _check_types(table, new, names):
+def _check_types(table: Table, new: Any, names: Iterable[str]) -> None:
     """Raise a DataError if a column held numbers or booleans in the fit and holds text now."""
     numeric = [name for name in names if _kind(table.columns.get(name)) in "biuf"]
     for name, values in _read(new, numeric).columns.items() if numeric else ():
@@ -71,12 +89,12 @@ def _check_types(table, new, names):
             )
 
 
-def _kind(values) -> str:
+def _kind(values: object) -> str:
     """Return NumPy's kind of a column's values, "O" for a Categorical or none."""
     return getattr(getattr(values, "dtype", None), "kind", "O")
 
 
-def _check_unseen(term, labels, new_levels):
+def _check_unseen(term: TermSizes, labels: np.ndarray, new_levels: str) -> None:
     """Raise a DataError for labels (texts) that are no levels of the fit, unless they may be new."""
     if not labels.size:
         return

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +52,11 @@ class Rows:
 
     exog: np.ndarray
     offset: np.ndarray | None
-    parts: Mapping[int, object]
-    fresh: Mapping[int, object]
+    parts: Mapping[int, Part | RandomTerm]
+    fresh: Mapping[int, np.ndarray | sp.csr_array]
     index: pd.Index | None
 
-    def linear_predictor(self, fit) -> np.ndarray:
+    def linear_predictor(self, fit: LinearMixedModelResults) -> np.ndarray:
         """Return Xβ plus the offset plus the random effects that are included, (n,)."""
         values = self.exog @ fit.beta
         if self.offset is not None:
@@ -62,13 +70,13 @@ class Rows:
         return values
 
 
-def rows_of_fit(model, included, fresh=()) -> Rows:
+def rows_of_fit(model: LinearMixedModel, included: Iterable[int], fresh: Iterable[int] = ()) -> Rows:
     """Return the rows of the fit; `included` and `fresh` are positions of terms, see `Rows`."""
     parts = {k: model.terms[k] for k in included}
     columns = {k: model.terms[k].values if model.terms[k].matrix is None else model.terms[k].matrix for k in fresh}
     return Rows(model.exog, model.offset, parts, columns, model.index)
 
 
-def _random_part(codes, values, effects):
+def _random_part(codes: np.ndarray, values: np.ndarray, effects: np.ndarray) -> np.ndarray:
     """Return Σ_a values[i, a] effects[codes[i], a], (n,); zero, or NaN if a value is, where the code is -1."""
     return np.einsum("ia,ia->i", values, np.where(codes[:, None] < 0, 0.0, effects[codes]))

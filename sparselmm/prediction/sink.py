@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,10 +15,29 @@ from ..files import replaced
 from ..formula import bare, column_name
 from .intervals import included_terms, predict
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
+
+    from ..model import LinearMixedModel
+    from ..progress import Progress
+    from ..results import LinearMixedModelResults
+    from ..streaming.sources import Once, Source
+
 ENDINGS = (".parquet", ".pq")
 
 
-def predict_to(fit, new, random, new_levels, offset, options, sink, columns, progress) -> Path:
+def predict_to(
+    fit: LinearMixedModelResults,
+    new: Any,
+    random: bool | str | Sequence[str],
+    new_levels: str,
+    offset: ArrayLike | None,
+    options: dict[str, Any],
+    sink: str | Path | None,
+    columns: str | Sequence[str] | None,
+    progress: bool,
+) -> Path:
     """Write predictions of the rows of a frame or source to a Parquet file; see `PredictionMethods.predict`."""
     from ..progress import Progress
     from ..streaming.prefetch import prefetched
@@ -33,13 +54,13 @@ def predict_to(fit, new, random, new_levels, offset, options, sink, columns, pro
         raise DataError("Give the rows to predict, predict(source, sink='out.parquet'), of a model from a formula.")
     if offset is not None or not (options["weights"] is None or isinstance(options["weights"], (str, int, float))):
         raise DataError("Offsets and weights of rows that are read in chunks are columns of theirs, not arrays.")
-    source = open_source(new) if is_source(new) else Frames([new])
+    source: Source | Once = open_source(new) if is_source(new) else Frames([new])
     included = included_terms(fit.model, random)
     columns = _copied(fit.model, included, columns, source)
-    needed = set(columns) | _needed(fit.model, included, options)
-    needed = [name for name in source.columns if name in needed]
+    names = set(columns) | _needed(fit.model, included, options)
+    needed = [name for name in source.columns if name in names]
 
-    def parts():
+    def parts() -> Iterator[tuple[Any, pd.DataFrame]]:
         for frame in prefetched(source.chunks(needed, CHUNK_ROWS)):
             made = predict(fit, frame, random, new_levels, None, **options)
             yield frame, made.to_frame("estimate") if isinstance(made, pd.Series) else made
@@ -50,17 +71,21 @@ def predict_to(fit, new, random, new_levels, offset, options, sink, columns, pro
     return sink
 
 
-def _needed(model, included, options) -> set[str]:
+def _needed(model: LinearMixedModel, included: Sequence[int], options: Mapping[str, Any]) -> set[str]:
     """Return the columns that predictions use."""
+    assert model.design is not None, "see `predict_to`"
     spec = model.design.spec
     fresh = range(len(spec.random)) if options["interval"] == "prediction" else ()
     names = spec.variables(included) | {name for k in fresh for name in spec.random[k][0].variables}
     return names | ({options["weights"]} if isinstance(options["weights"], str) else set())
 
 
-def _copied(model, included, columns, source) -> list[str]:
+def _copied(
+    model: LinearMixedModel, included: Sequence[int], columns: str | Sequence[str] | None, source: Source | Once
+) -> list[str]:
     """Return the columns that are copied from the source."""
     if columns is None:
+        assert model.design is not None, "see `predict_to`"
         factors = [part for k in included for part in model.design.spec.random[k][1].factor]
         return list(dict.fromkeys(bare(part.text) for part in factors if column_name(part.text) is not None))
     columns = [columns] if isinstance(columns, str) else list(columns)
@@ -70,7 +95,7 @@ def _copied(model, included, columns, source) -> list[str]:
     return columns
 
 
-def _write(parts, sink, columns, shown) -> None:
+def _write(parts: Iterable[tuple[Any, pd.DataFrame]], sink: Path, columns: Sequence[str], shown: Progress) -> None:
     """Write copied columns and predictions, chunk after chunk, to a file that appears when it is complete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -93,7 +118,7 @@ def _write(parts, sink, columns, shown) -> None:
             raise DataError("The data have no rows. Check the source.")
 
 
-def _decoded(table):
+def _decoded(table: pa.Table) -> pa.Table:
     """Return an Arrow table with the labels in the place of dictionaries, which differ between chunks."""
     import pyarrow as pa
 
@@ -101,7 +126,7 @@ def _decoded(table):
     return table.cast(pa.schema(zip(table.schema.names, kinds, strict=True)))
 
 
-def _cast(table, schema):
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a chunk in the types of the first."""
     import pyarrow as pa
 

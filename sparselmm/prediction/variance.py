@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -10,11 +12,17 @@ from ..inference.quadratic import ConditionalCovariance
 from ..threads import single_threaded
 from .rows import Part, Rows
 
+if TYPE_CHECKING:
+    from ..covariance import TermShape
+    from ..engines.pcg import PcgEngine
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
+
 ROWS = 64  # solved for at a time
 
 
 @single_threaded
-def relative_variance(K, rows) -> np.ndarray:
+def relative_variance(K: ConditionalCovariance, rows: Rows) -> np.ndarray:
     """Return the variance of x'β̂ + z'b̂ - x'β - z'b for every row in units of σ², (n,): equation (P3).
 
     b has the random effects of the terms that are included in the rows; a level that the fit has not seen has a
@@ -39,11 +47,11 @@ def relative_variance(K, rows) -> np.ndarray:
     return variance
 
 
-def _variances(K, X, Z) -> np.ndarray:
+def _variances(K: ConditionalCovariance, X: np.ndarray, Z: sp.csr_array) -> np.ndarray:
     """Return the variance of x'β̂ + z'(b̂ - b) over σ², (n,): of few rows an iterative engine solves for the rows."""
-    engine = K.likelihood.engine
-    if not engine.slack:
+    if not K.likelihood.engine.slack:
         return K.prediction_variances(X, Z)
+    engine = cast("PcgEngine", K.likelihood.engine)
     engine.check_solves(min(len(X), engine.core_map.n_effects))
     if len(X) > engine.core_map.n_effects:
         return K.prediction_variances(X, Z)
@@ -54,7 +62,7 @@ def _variances(K, X, Z) -> np.ndarray:
     return variances
 
 
-def coefficient_variances(fit, k) -> np.ndarray:
+def coefficient_variances(fit: LinearMixedModelResults, k: int) -> np.ndarray:
     """Return the variances of the errors of fixed plus random effects of every level of term k, as `coefficients`."""
     names, term = fit.model.exog_names, fit.model.terms[k]
     levels, columns = np.arange(term.n_levels), dict.fromkeys([*names, *term.columns])
@@ -66,7 +74,7 @@ def coefficient_variances(fit, k) -> np.ndarray:
     return variances
 
 
-def _known(part, n, shape):
+def _known(part: Part | RandomTerm | None, n: int, shape: TermShape) -> sp.csr_array:
     """Return a term's block of Z for the rows (n, l*c): zero for levels that are not known and for a term left out."""
     if part is None:
         return sp.csr_array((n, shape.n_effects))
@@ -78,8 +86,9 @@ def _known(part, n, shape):
     return sp.csr_array((values.ravel(), columns.ravel(), np.arange(0, n * c + 1, c)), shape=(n, shape.n_effects))
 
 
-def _quadratic(values, covariance):
+def _quadratic(values: np.ndarray | sp.sparray, covariance: np.ndarray) -> np.ndarray:
     """Return v_i'Gv_i for every row of values, (n,)."""
     if sp.issparse(values):
-        return covariance[0, 0] * values.multiply(values).sum(axis=1)
+        Z = sp.csr_array(values)
+        return covariance[0, 0] * Z.multiply(Z).sum(axis=1)
     return np.einsum("ia,ia->i", values @ covariance, values)

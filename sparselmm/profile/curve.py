@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError, EngineError
 from ..optimize import trust_region_step
 from .interpolation import BISECTIONS, cubic
+
+if TYPE_CHECKING:
+    from .held import Held
+    from .joint import Expansion
 
 STEPS = 5  # from the optimum to the cutoff, on either side
 OVERSHOOT = 1.02  # of the cutoff, so that the last step reaches it
@@ -57,7 +63,7 @@ class Point:
     steepness: float = 0.0
 
 
-def settle(held, y, free=None):
+def settle(held: Held, y: np.ndarray, free: np.ndarray | None = None) -> Point:
     """Return the Point of lowest deviance with y[held.slot] as it is, by Newton steps in the free coordinates.
 
     The last step is not evaluated: its decrease is below the tolerance and its quadratic model exact to third order.
@@ -70,7 +76,9 @@ def settle(held, y, free=None):
     free = held.free if free is None else free
     units, radius = held.units[free], 1.0
     at = _try(held, y)
-    for _ in range(MAX_EVALUATIONS if at is not None else 0):
+    for _ in range(MAX_EVALUATIONS):
+        if at is None:
+            break
         g = at.gradient[free] * units
         H = at.hessian[np.ix_(free, free)] * np.outer(units, units)
         step = trust_region_step(g, H, radius) if free.size else g
@@ -83,9 +91,9 @@ def settle(held, y, free=None):
         trial = _try(held, moved)
         gain = -1.0 if trial is None else (at.deviance - trial.deviance) / decrease
         if gain < 0.25:
-            radius = 0.25 * np.linalg.norm(step)
+            radius = 0.25 * float(np.linalg.norm(step))
         elif gain > 0.75:
-            radius = max(radius, 2.0 * np.linalg.norm(step))
+            radius = max(radius, 2.0 * float(np.linalg.norm(step)))
         if gain > 0.0:
             y, at = moved, trial
         elif radius < 1e-10:
@@ -93,7 +101,7 @@ def settle(held, y, free=None):
     raise ProfileError("the other parameters could not be optimised")
 
 
-def _try(held, y):
+def _try(held: Held, y: np.ndarray) -> Expansion | None:
     """Return the expansion at y, or None where there is no likelihood."""
     try:
         return held.expand(y)
@@ -101,7 +109,14 @@ def _try(held, y):
         return None
 
 
-def _finish(held, y, at, free, step, decrease):
+def _finish(
+    held: Held,
+    y: np.ndarray,
+    at: Expansion,
+    free: np.ndarray,
+    step: np.ndarray,
+    decrease: float,
+) -> Point:
     """Return the Point at the end of the last step, with the derivatives (L6)."""
     i, units = held.slot, held.units[free]
     y, tangent = y.copy(), np.zeros(y.size)
@@ -113,7 +128,7 @@ def _finish(held, y, at, free, step, decrease):
     return Point(float(y[i]), y, tangent, at.deviance - decrease, float(slope), at.beta)
 
 
-def _pseudo_solve(H, g):
+def _pseudo_solve(H: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Return H⁺g for a positive semidefinite H."""
     if not g.size:
         return g
@@ -122,7 +137,7 @@ def _pseudo_solve(H, g):
     return Q[:, keep] @ ((Q[:, keep].T @ g) / values[keep])
 
 
-def optimum(held) -> Point:
+def optimum(held: Held) -> Point:
     """Return the Point at the optimum, where the steepness is that of the quadratic: √(d''/2).
 
     Raises
@@ -145,7 +160,7 @@ def optimum(held) -> Point:
     return Point(t, held.start, tangent, at.deviance, 0.0, at.beta, 0.0, float(np.sqrt(0.5 * curvature)))
 
 
-def follow(held, best, sign, cutoff, before=None) -> tuple[list[Point], str]:
+def follow(held: Held, best: Point, sign: float, cutoff: float, before: Point | None = None) -> tuple[list[Point], str]:
     """Return the points on one side of the optimum, outwards, and why they end before |zeta| = cutoff ("" if not).
 
     Ending at a boundary of the parameter is no failure.
@@ -173,7 +188,9 @@ def follow(held, best, sign, cutoff, before=None) -> tuple[list[Point], str]:
     return path[begin:], failure
 
 
-def _next_points(held, path, best, sign, cutoff, bound):
+def _next_points(
+    held: Held, path: Sequence[Point], best: Point, sign: float, cutoff: float, bound: float
+) -> list[Point]:
     """Return the next point, or the two points that end a correlation's curve: equation (L7)."""
     last, point = path[-1], _next(held, path, best, sign, cutoff, bound)
     gone = next((i for i in held.signs if last.y[i] * point.y[i] <= 0.0), None)
@@ -181,7 +198,7 @@ def _next_points(held, path, best, sign, cutoff, bound):
         share = max(last.y[gone] / (last.y[gone] - point.y[gone]), SMALLEST_SHARE)
         return _plateau(held, last, point, share, gone, 0.0, bound, best, sign)
     point = scored(point, best, sign)
-    gone = min(held.caps, key=held.caps.get, default=None)
+    gone = min(held.caps, key=lambda slot: held.caps[slot], default=None)
     if gone is not None and abs(point.zeta) > held.caps[gone]:
         share, slope = _share(last, point, sign * held.caps[gone])
         return _plateau(held, last, point, share, gone, slope, bound, best, sign)
@@ -190,7 +207,7 @@ def _next_points(held, path, best, sign, cutoff, bound):
     return [point]
 
 
-def _share(last, point, zeta):
+def _share(last: Point, point: Point, zeta: float) -> tuple[float, float]:
     """Return where between two points the curve is zeta, as a share of their distance, and its slope there."""
     low, high, width = 0.0, 1.0, point.t - last.t
     for _ in range(BISECTIONS):
@@ -200,7 +217,7 @@ def _share(last, point, zeta):
     return share, slope
 
 
-def _next(held, path, best, sign, cutoff, bound):
+def _next(held: Held, path: Sequence[Point], best: Point, sign: float, cutoff: float, bound: float) -> Point:
     """Return the next point of a path, the step halved where it fails or leads too far."""
     last, failure = path[-1], ProfileError("its deviance rises too fast")
     missing = cutoff * OVERSHOOT - abs(last.zeta)
@@ -220,7 +237,7 @@ def _next(held, path, best, sign, cutoff, bound):
     raise failure
 
 
-def _step(path, zeta):
+def _step(path: Sequence[Point], zeta: float) -> float:
     """Return the step in t that adds `zeta`, from the inverse curve's first two derivatives at its end."""
     last = path[-1]
     rate = 1.0 / last.steepness
@@ -231,7 +248,7 @@ def _step(path, zeta):
     return first * np.clip(1.0 + 0.5 * zeta * bend / rate, 0.5, 2.0)
 
 
-def _predict(held, path, t):
+def _predict(held: Held, path: Sequence[Point], t: float) -> np.ndarray:
     """Return y at t, on the cubic through the last two points and their tangents if it stays near the tangent."""
     last = path[-1]
     y = last.y + (t - last.t) * last.tangent
@@ -243,13 +260,13 @@ def _predict(held, path, t):
     return y
 
 
-def cubic_path(a, b, t):
+def cubic_path(a: Point, b: Point, t: float) -> np.ndarray:
     """Return y at t on the cubic that has the values and tangents of two points."""
     width = b.t - a.t
     return cubic(a.y, b.y, a.tangent, b.tangent, width, (t - a.t) / width)[0]
 
 
-def scored(point, best, sign):
+def scored(point: Point, best: Point, sign: float) -> Point:
     """Return the point with zeta and steepness."""
     excess = point.deviance - best.deviance
     if excess < -BETTER:
@@ -258,7 +275,17 @@ def scored(point, best, sign):
     return replace(point, zeta=float(zeta), steepness=float(point.slope / (2.0 * zeta)) if zeta else best.steepness)
 
 
-def _plateau(held, last, point, share, gone, slope, bound, best, sign):
+def _plateau(
+    held: Held,
+    last: Point,
+    point: Point,
+    share: float,
+    gone: int,
+    slope: float,
+    bound: float,
+    best: Point,
+    sign: float,
+) -> list[Point]:
     """Return the end of a correlation's curve from a share of the way between two points, its slope there given.
 
     From there the deviance is least where the standard deviation y[gone] is zero, whatever the correlation is.

@@ -6,13 +6,19 @@ coordinates the deviance is smooth, and even about every boundary: a standard de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engines.choose import choose_engine
 from ..likelihood import ProfiledLikelihood
+from .interpolation import N
 from .joint import Expansion, Joint
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 ZERO_PIVOT = 1e-12  # of a variance: below it the rest of a Cholesky column is zero
 
@@ -35,33 +41,33 @@ class Held:
     """
 
     low, high = -np.inf, np.inf  #: bounds of the held coordinate
-    signs = ()  #: elements of y that are standard deviations: of one sign
+    signs: tuple[int, ...] = ()  #: elements of y that are standard deviations: of one sign
 
-    def __init__(self, joint, x, slot):
+    def __init__(self, joint: Joint, x: np.ndarray, slot: int) -> None:
         self.joint, self.slot, self.units = joint, slot, joint.units
         self.free = np.delete(np.arange(x.size), slot)
         self.start = x
-        self.caps = {}
+        self.caps: dict[int, float] = {}
 
-    def admits(self, y) -> bool:
+    def admits(self, y: np.ndarray) -> bool:
         """Return whether y stands for the value that is held: `signs` are of one sign."""
         return bool(np.prod(y[list(self.signs)]) >= 0.0)
 
-    def x(self, y):
+    def x(self, y: np.ndarray) -> np.ndarray:
         """Return x = (θ, s, ...)."""
         return y
 
-    def expand(self, y) -> Expansion:
+    def expand(self, y: np.ndarray) -> Expansion:
         """Return the expansion of the deviance in y."""
         return self.joint.expand(y)
 
     @staticmethod
-    def value(t):
+    def value(t: N) -> N:
         """Return the parameter in natural units."""
         return t
 
     @staticmethod
-    def rate(t):
+    def rate(t: np.ndarray) -> np.ndarray:
         """Return the derivative of `value`."""
         return np.ones_like(t)
 
@@ -70,21 +76,25 @@ class ResidualSd(Held):
     """σ, held as log σ²."""
 
     @staticmethod
-    def value(t):
+    def value(t: N) -> N:
         return np.exp(0.5 * t)
 
     @staticmethod
-    def rate(t):
+    def rate(t: np.ndarray) -> np.ndarray:
         return 0.5 * np.exp(0.5 * t)
 
 
 class Transformed(Held):
     """A parameter held through a map from y to x with Jacobian J and second derivatives: equation (L5)."""
 
-    def expand(self, y) -> Expansion:
+    def expand(self, y: np.ndarray) -> Expansion:
         at = self.joint.expand(self.x(y))
         J, bend = self.derivatives(y, at.gradient)
         return replace(at, gradient=J.T @ at.gradient, hessian=J.T @ at.hessian @ J + bend)
+
+    def derivatives(self, y: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ∂x/∂y and Σ_i gradient_i ∂²x_i/∂y²."""
+        raise NotImplementedError
 
 
 class Sd(Transformed):
@@ -92,17 +102,17 @@ class Sd(Transformed):
 
     low = 0.0
 
-    def __init__(self, joint, x, slot):
+    def __init__(self, joint: Joint, x: np.ndarray, slot: int) -> None:
         super().__init__(joint, x, slot)
         self.start = x.copy()
         self.start[slot] = x[slot] * np.exp(0.5 * x[-1])
 
-    def x(self, y):
+    def x(self, y: np.ndarray) -> np.ndarray:
         x = y.copy()
         x[self.slot] *= np.exp(-0.5 * y[-1])
         return x
 
-    def derivatives(self, y, gradient):
+    def derivatives(self, y: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ∂x/∂y and Σ_i gradient_i ∂²x_i/∂y²."""
         i, shrink = self.slot, np.exp(-0.5 * y[-1])
         J, bend = np.eye(y.size), np.zeros((y.size, y.size))
@@ -120,19 +130,19 @@ class Correlation(Transformed):
 
     low, high = -0.5 * np.pi, 0.5 * np.pi
 
-    def __init__(self, joint, x, first, slot, length):
+    def __init__(self, joint: Joint, x: np.ndarray, first: int, slot: int, length: int) -> None:
         super().__init__(joint, x, slot)
         self.length, self.signs = length, (first, length)
         self.start = x.copy()
         self.start[slot] = np.arctan2(x[slot], x[length])
         self.start[length] = np.hypot(x[slot], x[length])
 
-    def x(self, y):
+    def x(self, y: np.ndarray) -> np.ndarray:
         x, t, r = y.copy(), y[self.slot], y[self.length]
         x[self.slot], x[self.length] = r * np.sin(t), r * np.cos(t)
         return x
 
-    def derivatives(self, y, gradient):
+    def derivatives(self, y: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ∂x/∂y and Σ_i gradient_i ∂²x_i/∂y²."""
         i, k, r = self.slot, self.length, y[self.length]
         sin, cos = np.sin(y[i]), np.cos(y[i])
@@ -143,15 +153,15 @@ class Correlation(Transformed):
         return J, bend
 
     @staticmethod
-    def value(t):
+    def value(t: N) -> N:
         return np.sin(t)
 
     @staticmethod
-    def rate(t):
+    def rate(t: np.ndarray) -> np.ndarray:
         return np.cos(t)
 
 
-def reordered(cross, k, order):
+def reordered(cross: CrossProducts, k: int, order: Sequence[int]) -> CrossProducts:
     """Return the cross-products with the columns of term k in another order."""
     part, c = cross.relative_factor.effect_slices[k], len(order)
     effects = np.arange(cross.n_effects)
@@ -166,7 +176,7 @@ def reordered(cross, k, order):
     return replace(cross, ZX=cross.ZX[effects], Zy=cross.Zy[effects], diagonal=tuple(diagonal), cross=blocks)
 
 
-def lower_factor(G):
+def lower_factor(G: np.ndarray) -> np.ndarray:
     """Return λ, lower triangular, with λλ' = G, its columns zero at pivots of zero."""
     G, factor = G.copy(), np.zeros(G.shape)
     variances = np.diag(G).copy()
@@ -180,10 +190,11 @@ def lower_factor(G):
 class Orders:
     """The joint deviance and its optimum for each order of a term's columns, made when asked for."""
 
-    def __init__(self, likelihood, theta, scale):
-        self.likelihood, self.theta, self.scale, self._made = likelihood, theta, scale, {}
+    def __init__(self, likelihood: ProfiledLikelihood, theta: np.ndarray, scale: float) -> None:
+        self.likelihood, self.theta, self.scale = likelihood, theta, scale
+        self._made: dict[tuple[int, ...], tuple[Joint, np.ndarray]] = {}
 
-    def optimum(self, k=0, order=()):
+    def optimum(self, k: int = 0, order: Sequence[int] = ()) -> tuple[Joint, np.ndarray]:
         """Return the Joint with the columns of term k in the given order, and x = (θ, s) at the optimum."""
         key = () if list(order) == sorted(order) else (k, *order)
         if key not in self._made:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import cho_solve
 
 from ..likelihood import ProfiledLikelihood
+
+if TYPE_CHECKING:
+    from ..covariance import RelativeFactor
+    from ..likelihood import Evaluation
 
 EXACT = 200  # random effects up to which every Hessian is exact; beyond, its distance from (9) is that at the optimum
 
@@ -43,7 +48,9 @@ class Joint:
         Which term has its columns in another order than the model, and where the model's columns are.
     """
 
-    def __init__(self, likelihood, theta, order=None):
+    def __init__(
+        self, likelihood: ProfiledLikelihood, theta: np.ndarray, order: tuple[int, np.ndarray] | None = None
+    ) -> None:
         self.likelihood, self.order = likelihood, order
         self.units = np.append(likelihood.theta_scale, 1.0)
         self.correction = None
@@ -52,7 +59,7 @@ class Joint:
             derivatives = likelihood.derivatives(at)
             self.correction = likelihood.hessian(at, derivatives) - derivatives.hessian
 
-    def factors(self, x):
+    def factors(self, x: np.ndarray) -> list[np.ndarray]:
         """Return the λ_k at x, rows in the order of the model's columns."""
         factors = self.likelihood.map.unpack(x[: self.likelihood.map.n_theta])
         if self.order is not None:
@@ -60,12 +67,12 @@ class Joint:
             factors[k] = factors[k][rows]
         return factors
 
-    def expand(self, x) -> Expansion:
+    def expand(self, x: np.ndarray) -> Expansion:
         """Return the expansion at x = (θ, s): equations (L1) and (L2)."""
         at = self.likelihood.evaluate(x[:-1])
         return Expansion(*self._expand(self.likelihood, at, x[-1]), at.beta)
 
-    def _expand(self, likelihood, at, s):
+    def _expand(self, likelihood: ProfiledLikelihood, at: Evaluation, s: float) -> tuple[float, np.ndarray, np.ndarray]:
         """Return deviance, gradient and Hessian in (θ, s) of a likelihood evaluated at θ."""
         N, m, scale = likelihood.n_effective, at.theta.size, np.exp(s)
         misfit = N * at.scale / scale  # r²/σ²
@@ -98,7 +105,7 @@ class JointWithFixedEffect(Joint):
     j : int
     """
 
-    def __init__(self, joint, likelihood, j):
+    def __init__(self, joint: Joint, likelihood: ProfiledLikelihood, j: int) -> None:
         self.likelihood, self.order, self.correction = likelihood, joint.order, joint.correction
         self.units = np.append(joint.units, 1.0)
         cross = likelihood.cross
@@ -119,7 +126,7 @@ class JointWithFixedEffect(Joint):
             center=np.zeros(row.size - 1),
         )
 
-    def expand(self, x) -> Expansion:
+    def expand(self, x: np.ndarray) -> Expansion:
         """Return the expansion at x = (θ, s, b): equations (L3)-(L4)."""
         cross, shift, m = self.cross, x[-1] - self.center, x.size - 2
         held = replace(
@@ -151,7 +158,7 @@ class JointWithFixedEffect(Joint):
         return Expansion(deviance, np.append(gradient, slope), H, beta)
 
 
-def slopes(map_, theta, f, w):
+def slopes(map_: RelativeFactor, theta: np.ndarray, f: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return f'D_p w summed over levels for every entry of θ, (m,): f'(wλ) + w'(fλ)."""
     products = []
     for factor, shape, part in zip(map_.unpack(theta), map_.shapes, map_.effect_slices, strict=True):

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..errors import EngineError
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+    from .profile import Profile
 
 
 class ProfileMethods:
     """Profile likelihood and intervals."""
 
-    def profile(self, which=None, level=0.99):
+    def profile(
+        self: LinearMixedModelResults, which: int | str | Sequence[int | str] | None = None, level: float = 0.99
+    ) -> Profile:
         """Return the profile likelihood of the parameters: curves, intervals and densities.
 
         The deviance is that of maximum likelihood, as in lme4: a REML fit is refitted first, as its criterion does not
@@ -61,6 +69,6 @@ class ProfileMethods:
         return Profile(self._ml_fit, which, level)
 
     @cached_property
-    def _ml_fit(self):
+    def _ml_fit(self: LinearMixedModelResults) -> LinearMixedModelResults:
         """The maximum-likelihood fit of the same model: this one if it is."""
         return self.model.fit(reml=False, start=self.theta, engine=self._engine) if self.reml else self

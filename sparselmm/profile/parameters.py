@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,12 @@ from .held import Correlation, Held, Orders, ResidualSd, Sd
 from .interpolation import Curve
 from .joint import JointWithFixedEffect
 from .refinement import refine
+
+if TYPE_CHECKING:
+    from ..covariance import TermShape
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from .curve import Point
 
 KINDS = {"fixed": "fixed", "beta_": "fixed", "random": "ran_pars", "theta_": "ran_pars"}
 
@@ -45,13 +53,13 @@ class Parameter:
         return parameter_name(self.group, self.term)
 
 
-def parameters(model) -> list[Parameter]:
+def parameters(model: LinearMixedModel) -> list[Parameter]:
     """Return all parameters: fixed effects, then those of the random effects in the order of θ, then σ."""
     fixed = [Parameter("fixed", None, name, (j,)) for j, name in enumerate(model.exog_names)]
     return fixed + [Parameter("ran_pars", *label) for label in variance_labels(model)]
 
 
-def select(found, which) -> list[Parameter]:
+def select(found: list[Parameter], which: int | str | Sequence[int | str] | None) -> list[Parameter]:
     """Return the parameters that `which` names.
 
     Raises
@@ -67,7 +75,7 @@ def select(found, which) -> list[Parameter]:
         if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
             matches = [int(item)] if 0 <= item < len(found) else []
         else:
-            kind = KINDS.get(item)
+            kind = KINDS.get(str(item))
             matches = [i for i, p in enumerate(found) if item in (p.label, p.term) or kind == p.effect]
         if not matches and item not in KINDS:
             names = ", ".join(p.label for p in found)
@@ -79,7 +87,11 @@ def select(found, which) -> list[Parameter]:
     return [found[i] for i in sorted(chosen)]
 
 
-def natural(shapes, factors, scale) -> np.ndarray:
+def natural(
+    shapes: Sequence[TermShape],
+    factors: Sequence[np.ndarray],
+    scale: float,
+) -> np.ndarray:
     """Return standard deviations and correlations in the order of θ and σ, (m+1,)."""
     values = []
     for factor, shape in zip(factors, shapes, strict=True):
@@ -92,12 +104,13 @@ def natural(shapes, factors, scale) -> np.ndarray:
 class Tracer:
     """Makes the curves of a maximum-likelihood fit up to |zeta| = cutoff."""
 
-    def __init__(self, fit, cutoff):
-        self.fit, self.cutoff, self._made = fit, cutoff, {}
+    def __init__(self, fit: LinearMixedModelResults, cutoff: float) -> None:
+        self.fit, self.cutoff = fit, cutoff
+        self._made: dict[Parameter, Curve | None] = {}
         self.orders = Orders(fit.model.likelihood(reml=False), fit.theta, fit.scale)
         self.likelihood = fit.model.likelihood(reml=False)  # fixed effects have an engine of their own
 
-    def held(self, parameter):
+    def held(self, parameter: Parameter) -> Held | None:
         """Return the coordinates that hold the parameter, or None where it is not defined."""
         if parameter.effect == "fixed":
             (j,) = parameter.place
@@ -124,13 +137,13 @@ class Tracer:
                 held.caps[slot] = -sd.zeta[0]
         return held
 
-    def curve(self, parameter) -> Curve | None:
+    def curve(self, parameter: Parameter) -> Curve | None:
         """Return the curve of a parameter, None where it is not defined; warn where a part of it is missing."""
         if parameter not in self._made:
             self._made[parameter] = self._trace(parameter)
         return self._made[parameter]
 
-    def _trace(self, parameter):
+    def _trace(self, parameter: Parameter) -> Curve | None:
         """Make the curve of a parameter."""
         held = self.held(parameter)
         if held is None:
@@ -153,14 +166,14 @@ class Tracer:
         complete = not failure_below, not failure_above
         return Curve(held, points, complete, np.array([self._natural(held, point) for point in points]))
 
-    def _warn(self, parameter, what, reason):
+    def _warn(self, parameter: Parameter, what: str, reason: ProfileError | str) -> None:
         warn(
             f"The profile of {parameter.label} {what}: {reason}. Limits beyond are NaN. Use a bootstrap interval, or "
             "simplify the model.",
             ConvergenceWarning,
         )
 
-    def _natural(self, held, point):
+    def _natural(self, held: Held, point: Point) -> np.ndarray:
         """Return all parameters at a point, in the order of `parameters`."""
         x, shapes = held.x(point.y), self.fit.model.cross.shapes
         scale = np.exp(x[self.fit.theta.size])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
@@ -10,6 +13,11 @@ from ..habits import alpha_of
 from ..labels import labelled
 from ..threads import single_threaded
 from .parameters import Tracer, natural, parameters, select
+
+if TYPE_CHECKING:
+    from ..results import LinearMixedModelResults
+    from .interpolation import Curve
+    from .parameters import Parameter
 
 DENSITY_POINTS = 201
 
@@ -36,7 +44,12 @@ class Profile:
     """
 
     @single_threaded
-    def __init__(self, fit, which=None, level=0.99):
+    def __init__(
+        self,
+        fit: LinearMixedModelResults,
+        which: int | str | Sequence[int | str] | None = None,
+        level: float = 0.99,
+    ) -> None:
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} is not between 0 and 1; level=0.99 allows intervals of up to 99 %.")
         self.fit, self.level = fit, level
@@ -61,7 +74,7 @@ class Profile:
             tables.append(pd.concat([table, others], axis=1))
         return _stacked(tables, ["value", "zeta", "deviance", *names])
 
-    def conf_int(self, alpha=0.05, *, level=None) -> pd.DataFrame:
+    def conf_int(self, alpha: float = 0.05, *, level: float | None = None) -> pd.DataFrame:
         """Return profile-likelihood intervals of level 1 - alpha, or of the level given: columns lower and upper.
 
         A limit is the boundary (a standard deviation of 0, a correlation of ±1) where the curve does not reach the
@@ -82,7 +95,7 @@ class Profile:
         limits = [np.full(2, np.nan) if curve is None else curve.limits(z) for curve in self._paths]
         return pd.DataFrame(np.reshape(limits, (-1, 2)), index=self.labels, columns=["lower", "upper"])
 
-    def tidy(self, conf_level=0.95) -> pd.DataFrame:
+    def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
         """Return effect, group, term, estimate (maximum likelihood), conf.low and conf.high of every parameter."""
         interval = self.conf_int(1.0 - conf_level)
         fit = self.fit
@@ -100,7 +113,7 @@ class Profile:
             }
         )
 
-    def density(self, points=DENSITY_POINTS) -> pd.DataFrame:
+    def density(self, points: int = DENSITY_POINTS) -> pd.DataFrame:
         """Return the profile density φ(zeta) dzeta/dψ of every parameter: group, term, value, density.
 
         The distribution for which zeta is standard normal, between the ends of the curve.
@@ -111,7 +124,7 @@ class Profile:
             tables.append(_table(parameter, value=value, density=density))
         return _stacked(tables, ["value", "density"])
 
-    def _traced(self):
+    def _traced(self) -> list[tuple[Parameter, Curve]]:
         """Return the parameters that have a curve, and the curves."""
         pairs = zip(self._wanted, self._paths, strict=True)
         return [(parameter, curve) for parameter, curve in pairs if curve is not None]
@@ -120,13 +133,13 @@ class Profile:
         return f"<Profile of {len(self.labels)} parameters up to {100 * self.level:g} % of {self.fit!r}>"
 
 
-def _table(parameter, **columns):
+def _table(parameter: Parameter, **columns: Any) -> pd.DataFrame:
     """Return columns about one parameter, after its group and term."""
     size = len(columns["value"])
     about = {"group": np.full(size, parameter.group, dtype=object), "term": np.full(size, parameter.term, dtype=object)}
     return pd.DataFrame(about | columns)
 
 
-def _stacked(tables, columns):
+def _stacked(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """Return the tables one below the other, or an empty one with those columns."""
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["group", "term", *columns])

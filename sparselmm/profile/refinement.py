@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .curve import Point, ProfileError, cubic_path, scored, settle
 from .interpolation import cubic
 
+if TYPE_CHECKING:
+    from .held import Held
+
 BENT, ROUNDS = 1e-3, 4  # difference in zeta that calls for points between, and how often
 
 
-def refine(held, points, best) -> list[Point]:
+def refine(held: Held, points: list[Point], best: Point) -> list[Point]:
     """Return the points, with others half-way on either side of each that the cubic through its neighbours misses.
 
     The cubic over two intervals errs sixteen times as much as those over one, and four times where the curvature
@@ -28,7 +33,7 @@ def refine(held, points, best) -> list[Point]:
     return points
 
 
-def _misfit(before, point, after):
+def _misfit(before: Point, point: Point, after: Point) -> float:
     """Return how far the cubic through the neighbours of a point misses its zeta."""
     width = after.t - before.t
     share = (point.t - before.t) / width
@@ -36,7 +41,7 @@ def _misfit(before, point, after):
     return abs(zeta - point.zeta)
 
 
-def _between(held, left, right, best):
+def _between(held: Held, left: Point, right: Point, best: Point) -> Point | None:
     """Return the point half-way between two, None where the curve is flat or it cannot be found."""
     if left.zeta == right.zeta:
         return None

@@ -6,10 +6,15 @@ one for what does not depend on θ. Vectors of length q are in the order of `Den
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 
 from ..engines import blocks
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
 
 SMALL_TRIANGLE = 8  # rows from which the inverse of a triangle is cheaper by halves than by LAPACK's general inverse
 
@@ -31,7 +36,7 @@ class DenseGram:
         The blocks of S of the absorbed term, between it and the others, and of the others.
     """
 
-    def __init__(self, cross):
+    def __init__(self, cross: CrossProducts) -> None:
         shapes, slices = cross.shapes, cross.relative_factor.effect_slices
         self.first, self.rest = absorbed_term(cross)
         terms = self.rest if self.first is None else [self.first, *self.rest]
@@ -48,14 +53,14 @@ class DenseGram:
                 if m == self.first:
                     continue
                 block = cross.diagonal[k] if k == m else cross.cross[k, m] if k < m else cross.cross[m, k].T
-                block = block.toarray() if sp.issparse(block) else _block_diagonal(block)
+                block = _block_diagonal(block) if isinstance(block, np.ndarray) else block.toarray()
                 if k == self.first:
                     self.B[:, columns] = block
                 else:
                     self.S2[rows, columns] = block
                     self.S2[columns, rows] = block.T
 
-    def _core(self, k):
+    def _core(self, k: int) -> slice:
         """Return where a term stands in the core."""
         part = self.parts[k]
         return slice(part.start - self.q1, part.stop - self.q1)
@@ -65,13 +70,13 @@ class DenseGram:
         """The terms of the core and where they stand in it."""
         return [(k, self._core(k)) for k in self.rest]
 
-    def dot(self, V):
+    def dot(self, V: np.ndarray) -> np.ndarray:
         """Return SV, (k, q, r)."""
         first, rest = V[:, : self.q1], V[:, self.q1 :]
         return np.concatenate([apply(self.S1[None], first) + self.B @ rest, self.B.T @ first + self.S2 @ rest], axis=1)
 
 
-def absorbed_term(cross) -> tuple[int | None, list[int]]:
+def absorbed_term(cross: CrossProducts) -> tuple[int | None, list[int]]:
     """Return the term that is absorbed by blocks, and the others."""
     grouped = [k for k, block in enumerate(cross.diagonal) if not sp.issparse(block)]
     first = max(grouped, key=lambda k: cross.shapes[k].n_effects, default=None)
@@ -93,7 +98,7 @@ class Absorbed:
         log|M|.
     """
 
-    def __init__(self, gram, factors):
+    def __init__(self, gram: DenseGram, factors: list[np.ndarray]) -> None:
         self.gram, k = gram, factors[0].shape[0]
         S1, (l, c, _) = gram.S1[None], gram.S1.shape
         factor = np.ones((k, 1, 1)) if gram.first is None else factors[gram.first]
@@ -114,7 +119,7 @@ class Absorbed:
         diagonals = np.einsum("kjii->kji", root).reshape(k, -1), np.einsum("kii->ki", L)
         self.logdet = 2.0 * (np.log(diagonals[1]).sum(axis=1) - np.log(diagonals[0]).sum(axis=1))
 
-    def _times(self, X, factors):
+    def _times(self, X: np.ndarray, factors: list[np.ndarray]) -> np.ndarray:
         """Return X Λ₂ for X (k, r, q₂) and the λ of the core's terms."""
         out = np.empty(X.shape)
         for t, part in self.gram.core_parts:
@@ -126,7 +131,7 @@ class Absorbed:
                 out[:, :, part] = (block.reshape(len(X), -1, c) @ factors[t]).reshape(block.shape)
         return out
 
-    def reduce(self, A):
+    def reduce(self, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return E with A'ΛM⁻¹Λ'A = E'E, (k, q, r), and what is left of the core's part of A, (k, q₂, r)."""
         first, q1 = apply(self.N1, A[:, : self.gram.q1]), self.gram.q1
         rest = A[:, q1:] - self.R.transpose(0, 2, 1) @ first
@@ -135,14 +140,14 @@ class Absorbed:
             first = np.broadcast_to(first, (second.shape[0], *first.shape[1:]))
         return np.concatenate([first, second], axis=1), rest  # (B4)
 
-    def marginal(self, A, E, rest):
+    def marginal(self, A: np.ndarray, E: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Return Z'V⁻¹a, (k, q, r), for A = Z'Wa with its E and rest from `reduce`."""
         q1 = self.gram.q1
         second = E[:, q1:]
         first = apply(self.J, A[:, :q1]) - self.JP @ second
         return np.concatenate([first, rest - self.K2.transpose(0, 2, 1) @ second], axis=1)  # (B5)
 
-    def block_sums(self, t, c):
+    def block_sums(self, t: int, c: int) -> np.ndarray:
         """Return Σ_j [Z'V⁻¹Z]_jj of term t with c columns, (k, c, c)."""
         if t == self.gram.first:  # (B6)
             half = by_column(self.JP, c)
@@ -153,12 +158,12 @@ class Absorbed:
         return self.S2[:, levels[:, :, None], levels[:, None, :]].sum(axis=1) - half.transpose(0, 2, 1) @ half
 
 
-def mul(left, right):
+def mul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return products of stacks of small matrices (..., c, c)."""
     return left * right if left.shape[-1] == 1 else left @ right
 
 
-def apply(stack, V):
+def apply(stack: np.ndarray, V: np.ndarray) -> np.ndarray:
     """Return B_jV_j stacked, (k, l*c, r), for blocks (k or 1, l, c, c) and V (k or 1, l*c, r)."""
     _, l, c, _ = stack.shape
     if c == 1:
@@ -167,13 +172,13 @@ def apply(stack, V):
     return product.reshape(len(product), *V.shape[1:])
 
 
-def by_column(V, c):
+def by_column(V: np.ndarray, c: int) -> np.ndarray:
     """Return V (k, l*c, r) with a row for each of the c columns, (k, c, l*r)."""
     k, q, r = V.shape
     return V.reshape(k, q // c, c, r).transpose(0, 2, 1, 3).reshape(k, c, q // c * r)
 
 
-def triangular_inverse(L):
+def triangular_inverse(L: np.ndarray) -> np.ndarray:
     """Return L⁻¹ of lower triangles (k, q, q), by halves."""
     q = L.shape[-1]
     if q <= SMALL_TRIANGLE:
@@ -185,7 +190,7 @@ def triangular_inverse(L):
     return inverse
 
 
-def _block_diagonal(stack):
+def _block_diagonal(stack: np.ndarray) -> np.ndarray:
     """Return the (l*c, l*c) matrix with the given diagonal blocks."""
     l, c, _ = stack.shape
     matrix = np.zeros((l, c, l, c))

@@ -7,12 +7,18 @@ depend on the response is then computed once.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .absorption import Absorbed, DenseGram, absorbed_term, by_column
+
+if TYPE_CHECKING:
+    from ..crossproducts import CrossProducts
+    from .responses import Responses
 
 LARGEST_CORE = 160  # columns of the core up to which batches beat warm-started refits with one engine
 LARGEST_COUPLING = 200_000  # entries of the dense B, likewise
@@ -41,24 +47,25 @@ class Points:
     se: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
-    A: list
+    A: list[np.ndarray]
 
-    def arrays(self) -> list:
+    def arrays(self) -> list[np.ndarray]:
         """Return all arrays, in one order."""
         return [self.theta, self.deviance, self.scale, self.beta, self.se, self.gradient, self.hessian, *self.A]
 
     @classmethod
-    def of(cls, arrays) -> Points:
+    def of(cls, arrays: list[np.ndarray]) -> Points:
         """Return the points of `arrays`."""
-        return cls(*arrays[:7], list(arrays[7:]))
+        theta, deviance, scale, beta, se, gradient, hessian, *A = arrays
+        return cls(theta, deviance, scale, beta, se, gradient, hessian, A)
 
     @classmethod
-    def joined(cls, points) -> Points:
+    def joined(cls, points: Iterable[Points]) -> Points:
         """Return several lots of points as one."""
         return cls.of([np.concatenate(parts) for parts in zip(*(lot.arrays() for lot in points), strict=True)])
 
     @classmethod
-    def nowhere(cls, cross, count) -> Points:
+    def nowhere(cls, cross: CrossProducts, count: int) -> Points:
         """Return points of infinite deviance, not a number else."""
         p, m = cross.n_fixed, cross.relative_factor.n_theta
         shapes = [(m,), (), (), (p,), (p,), (m,), (m, m), *((s.n_columns, s.n_columns) for s in cross.shapes)]
@@ -66,7 +73,7 @@ class Points:
         points.deviance[:] = np.inf
         return points
 
-    def take(self, index) -> Points:
+    def take(self, index: np.ndarray) -> Points:
         """Return some of the points."""
         return Points.of([array[index] for array in self.arrays()])
 
@@ -74,7 +81,7 @@ class Points:
         """Return the points in arrays of their own."""
         return Points.of([np.array(array) for array in self.arrays()])
 
-    def put(self, index, other) -> None:
+    def put(self, index: np.ndarray, other: Points) -> None:
         """Overwrite the points at `index` by others."""
         for array, values in zip(self.arrays(), other.arrays(), strict=True):
             array[index] = values
@@ -90,7 +97,7 @@ class BatchedLikelihood:
     reml : bool
     """
 
-    def __init__(self, cross, reml):
+    def __init__(self, cross: CrossProducts, reml: bool) -> None:
         self.cross, self.reml, self.map = cross, reml, cross.relative_factor
         self.n_effective = cross.nobs - (cross.n_fixed if reml else 0)  # N
         self.gram = DenseGram(cross)
@@ -100,20 +107,20 @@ class BatchedLikelihood:
         self.chunk = int(np.clip(CHUNK // size, 1, 2048))
 
     @staticmethod
-    def suits(cross) -> bool:
+    def suits(cross: CrossProducts) -> bool:
         """Return True if batches of dense arrays are the faster way for a design."""
         first, rest = absorbed_term(cross)
         core = sum(cross.shapes[k].n_effects for k in rest)
         absorbed = 0 if first is None else cross.shapes[first].n_effects
         return core <= LARGEST_CORE and core * absorbed <= LARGEST_COUPLING
 
-    def evaluate(self, theta, responses) -> Points:
+    def evaluate(self, theta: np.ndarray, responses: Responses) -> Points:
         """Return the Points of k responses at θ (k, m), or at one θ (1, m), in chunks on all cores."""
         common, count = theta.shape[0] == 1, len(responses)
         chunk = 8 * self.chunk if common else self.chunk
         parts = [slice(start, start + chunk) for start in range(0, count, chunk)]
 
-        def evaluate(part):
+        def evaluate(part: slice) -> Points:
             return self._robust(theta if common else theta[part], responses.take(part))
 
         if len(parts) == 1:
@@ -121,7 +128,7 @@ class BatchedLikelihood:
         with ThreadPoolExecutor(cores()) as pool:  # NumPy's loops over stacks let other threads run
             return Points.joined(list(pool.map(evaluate, parts)))
 
-    def _robust(self, theta, responses):
+    def _robust(self, theta: np.ndarray, responses: Responses) -> Points:
         """Return the Points, of infinite deviance for the responses whose matrices cannot be factored."""
         count = len(responses)
         try:
@@ -136,7 +143,7 @@ class BatchedLikelihood:
             halves = slice(0, count // 2), slice(count // 2, count)
             return Points.joined([self._robust(theta[half], responses.take(half)) for half in halves])
 
-    def _points(self, theta, responses):
+    def _points(self, theta: np.ndarray, responses: Responses) -> Points:
         """Return the Points of one chunk: equations (1)-(5), (8) and (9)."""
         cross, N, k = self.cross, self.n_effective, len(responses)
         factors = self.unpack(theta)
@@ -172,14 +179,18 @@ class BatchedLikelihood:
         theta, se = np.broadcast_to(theta, (k, theta.shape[1])), np.broadcast_to(se, (k, se.shape[1]))
         return Points(theta, deviance, scale, beta[:, :, 0], se, gradient, 0.5 * (hessian + t(hessian)), A)
 
-    def _boundary_derivative(self, term, M, w, FR, per_scale):
+    def _boundary_derivative(
+        self, term: int, M: Absorbed, w: np.ndarray, FR: np.ndarray, per_scale: np.ndarray
+    ) -> np.ndarray:
         """Return A_k, (k, c, c): equation (8)."""
         c, part = self.map.shapes[term].n_columns, self.gram.parts[term]
         w, FR = by_column(w[:, part], c), by_column(FR[:, part], c)
         A = M.block_sums(term, c) - w @ t(w) * per_scale
         return A - FR @ t(FR) if self.reml else A
 
-    def _directions(self, factors, w, A):
+    def _directions(
+        self, factors: list[np.ndarray], w: np.ndarray, A: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return v_p of every entry of θ, (k, q, m), and the curvature of ΛΛ', (k, m, m)."""
         k, m = len(w), self.map.n_theta
         V, curvature = np.zeros((k, w.shape[1], m)), np.zeros((k, m, m))
@@ -196,7 +207,7 @@ class BatchedLikelihood:
             curvature[:, entries, entries] = 2.0 * A_k[:, rows[:, None], rows] * (columns[:, None] == columns)
         return V, curvature
 
-    def unpack(self, theta) -> list[np.ndarray]:
+    def unpack(self, theta: np.ndarray) -> list[np.ndarray]:
         """Return the λ_k, (k, c_k, c_k), of θ (k, m)."""
         factors = []
         for shape, part in zip(self.map.shapes, self.map.theta_slices, strict=True):
@@ -205,21 +216,21 @@ class BatchedLikelihood:
             factors.append(factor)
         return factors
 
-    def pack(self, matrices) -> np.ndarray:
+    def pack(self, matrices: list[np.ndarray]) -> np.ndarray:
         """Return the free entries of matrices (k, c_k, c_k), (k, m)."""
         return np.concatenate([a[:, *s.entries] for a, s in zip(matrices, self.map.shapes, strict=True)], axis=1)
 
-    def canonical(self, theta) -> np.ndarray:
+    def canonical(self, theta: np.ndarray) -> np.ndarray:
         """Return θ (k, m) with the columns of every λ_k flipped to non-negative diagonals."""
         factors = self.unpack(theta)
         return self.pack([f * np.where(np.einsum("kii->ki", f) < 0, -1.0, 1.0)[:, None] + 0.0 for f in factors])
 
 
-def t(matrices):
+def t(matrices: np.ndarray) -> np.ndarray:
     """Return the transposes of a stack of matrices."""
     return matrices.transpose(0, 2, 1)
 
 
-def cores():
+def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,16 @@ from .parallel import Progress, run
 from .refits import estimate, standard_deviations
 from .responses import Responses
 from .schemes import RESPONSES, ClusterSampler, clusters, response_sampler
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..results import LinearMixedModelResults
+    from .schemes import Sampler
+
+    Statistic = Callable[[LinearMixedModelResults], Any]  # a number, or a mapping or Series of numbers
+    Replicate = tuple[np.ndarray, bool, bool, str]  # estimates, converged, singular, failure
+    Found = tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, str]]  # the same of all replicates, failures by number
 
 KINDS = (*RESPONSES, "cluster")
 INTERVALS = ("percentile", "basic", "normal", "shortest")
@@ -73,7 +85,7 @@ class Bootstrap(Printed):
         """How many replicates have no value, (s,): failures and undefined correlations; the rest is used."""
         return self.replicates.isna().sum()
 
-    def conf_int(self, alpha=0.05, kind="percentile", *, level=None) -> pd.DataFrame:
+    def conf_int(self, alpha: float = 0.05, kind: str = "percentile", *, level: float | None = None) -> pd.DataFrame:
         """Return intervals of level 1 - alpha, (s, 2): columns lower and upper.
 
         Parameters
@@ -103,7 +115,7 @@ class Bootstrap(Printed):
             return pd.DataFrame({"lower": twice - table["upper"], "upper": twice - table["lower"]})
         return table
 
-    def summary(self, alpha=0.05, kind="percentile") -> pd.DataFrame:
+    def summary(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
         """Return estimate, bias, std.error, conf.low, conf.high and missing, a row for each estimate."""
         interval = self.conf_int(alpha, kind)
         columns = {"estimate": self.estimate, "bias": self.bias, "std.error": self.bse}
@@ -130,12 +142,12 @@ def _numbers(row: pd.Series) -> pd.Series:
     return row.map(lambda value: number(value, like=row["std.error"]))
 
 
-def _quantiles(values, alpha):
+def _quantiles(values: np.ndarray, alpha: float) -> np.ndarray | list[float]:
     """Return the quantiles alpha/2 and 1 - alpha/2, NaN without values."""
     return np.quantile(values, [alpha / 2, 1 - alpha / 2], method="weibull") if values.size else [np.nan, np.nan]
 
 
-def _shortest(values, alpha):
+def _shortest(values: np.ndarray, alpha: float) -> list[float]:
     """Return the ends of the shortest interval that holds a share 1 - alpha of the values."""
     if not values.size:
         return [np.nan, np.nan]
@@ -145,14 +157,23 @@ def _shortest(values, alpha):
     return [values[first], values[first + inside - 1]]
 
 
-def estimates(fit, names=None) -> pd.Series:
+def estimates(fit: LinearMixedModelResults, names: pd.Index | None = None) -> pd.Series:
     """Return the fixed effects, standard deviations, correlations and σ of a fit, by `names` if those are known."""
     variance = standard_deviations(fit._map, fit.theta[None], np.array([fit.scale]))[0]
     names = [*fit.model.exog_names, *variance_names(fit.model)] if names is None else names
     return pd.Series(np.r_[fit.beta, variance], index=names)
 
 
-def bootstrap(fit, n, kind, statistic, cluster, rng, n_jobs, progress) -> Bootstrap:
+def bootstrap(
+    fit: LinearMixedModelResults,
+    n: int,
+    kind: str,
+    statistic: Statistic | None,
+    cluster: str | ArrayLike | None,
+    rng: int | np.random.Generator | None,
+    n_jobs: int,
+    progress: bool,
+) -> Bootstrap:
     """Return the bootstrap of a fit; see `LinearMixedModelResults.bootstrap`."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, not {kind!r}.")
@@ -161,6 +182,7 @@ def bootstrap(fit, n, kind, statistic, cluster, rng, n_jobs, progress) -> Bootst
     if cluster is not None and kind in ("parametric", "residual"):
         raise ValueError(f"kind={kind!r} does not resample clusters: leave out cluster=, or use 'cluster' or 'wild'.")
     rng = np.random.default_rng(rng)
+    tasks: Iterable[np.ndarray]
     observed = estimates(fit) if statistic is None else _as_series(statistic(fit))
     if kind == "cluster":
         codes, name = clusters(fit.model, cluster)
@@ -188,16 +210,17 @@ def bootstrap(fit, n, kind, statistic, cluster, rng, n_jobs, progress) -> Bootst
     )
 
 
-def _lots(fit, sample, n, rng):
+def _lots(fit: LinearMixedModelResults, sample: Sampler, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield n responses in lots (n_obs, r) whose size depends on the design only."""
     lot = int(np.clip(NUMBERS // fit.nobs, 1, LOT))
     for done in range(0, n, lot):
         yield sample(min(lot, n - done), rng)
 
 
-def _in_batches(fit, lots, n, progress):
+def _in_batches(fit: LinearMixedModelResults, lots: Iterable[np.ndarray], n: int, progress: bool) -> Found:
     """Return estimates, converged, singular and failures of lots of responses, all of a lot refitted at once."""
-    values, converged, singular, failures, done = [], [], [], {}, 0
+    values, converged, singular, done = [], [], [], 0
+    failures: dict[int, str] = {}
     with Progress(n, progress) as ticks:
         for Y in lots:
             found = estimate(fit, Responses.from_rows(fit.model, Y))
@@ -210,7 +233,9 @@ def _in_batches(fit, lots, n, progress):
     return np.concatenate(values), np.concatenate(converged), np.concatenate(singular), failures
 
 
-def _one_by_one(function, tasks, n, n_jobs, progress):
+def _one_by_one(
+    function: Callable[[np.ndarray], Replicate], tasks: Iterable[np.ndarray], n: int, n_jobs: int, progress: bool
+) -> Found:
     """Return the same of n tasks, a refit each."""
     if n_jobs > 1:
         _check_picklable(function)
@@ -219,15 +244,21 @@ def _one_by_one(function, tasks, n, n_jobs, progress):
     return np.array(values), np.array(converged), np.array(singular), failures
 
 
-def _refitted(fit, statistic, names, y):
+def _refitted(fit: LinearMixedModelResults, statistic: Statistic, names: pd.Index, y: np.ndarray) -> Replicate:
     """Return the statistic of a refit, whether it converged, whether it is singular, and why it failed."""
     return _guarded(lambda: fit.refit(y), statistic, names)
 
 
-def _resampled(fit, sampler, statistic, names, drawn):
+def _resampled(
+    fit: LinearMixedModelResults,
+    sampler: ClusterSampler,
+    statistic: Statistic | None,
+    names: pd.Index,
+    drawn: np.ndarray,
+) -> Replicate:
     """Return the same of the fit to the rows of drawn clusters."""
 
-    def refit():
+    def refit() -> LinearMixedModelResults:
         model = sampler.model_of(drawn)
         if model.dropped:
             raise DataError(f"The fixed effects {', '.join(model.dropped)} are not estimable from the drawn clusters.")
@@ -236,7 +267,7 @@ def _resampled(fit, sampler, statistic, names, drawn):
     return _guarded(refit, statistic or partial(estimates, names=names), names)
 
 
-def _guarded(refit, statistic, names):
+def _guarded(refit: Callable[[], LinearMixedModelResults], statistic: Statistic, names: pd.Index) -> Replicate:
     """Return statistic, converged, singular and failure of a refit; a failure has NaN."""
     with listening():  # what did not converge is counted
         try:
@@ -247,7 +278,7 @@ def _guarded(refit, statistic, names):
     return values, result.converged, result.singular, ""
 
 
-def _as_series(values):
+def _as_series(values: Any) -> pd.Series:
     """Return what a statistic returned as a Series of numbers."""
     try:
         return pd.Series(values if hasattr(values, "keys") else np.atleast_1d(values)).astype(float)
@@ -255,7 +286,7 @@ def _as_series(values):
         raise ValueError(f"statistic must return a number, or a mapping or Series of numbers: {error}.") from None
 
 
-def _check_picklable(function):
+def _check_picklable(function: object) -> None:
     """Raise a ValueError if work cannot be sent to other processes."""
     try:
         pickle.dumps(function)
@@ -266,7 +297,7 @@ def _check_picklable(function):
         ) from None
 
 
-def _describe(sampler, name):
+def _describe(sampler: ClusterSampler, name: str) -> str:
     """Return what a cluster bootstrap draws."""
     kept = [t.name for t, nested in zip(sampler.model.terms, sampler.nested, strict=True) if not nested]
     crossed = f"; levels of {', '.join(kept)} stay as they are" if kept else ""

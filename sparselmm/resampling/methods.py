@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from ..habits import explains
 from ..threads import single_threaded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+    from ..engines.protocol import Engine
+    from ..planning.result import Power
+    from ..results import LinearMixedModelResults
+    from .bootstrap import Bootstrap, Statistic
+    from .refits import Refits
 
 
 class ResamplingMethods:
     """Simulation, refits and the bootstrap."""
 
     @explains(nsim="n=", seed="rng=", use_u="random='conditional'", re_form="random='new' or 'conditional'")
-    def simulate(self, n=1, rng=None, random="new"):
+    def simulate(
+        self: LinearMixedModelResults, n: int = 1, rng: int | np.random.Generator | None = None, random: str = "new"
+    ) -> pd.DataFrame:
         """Return responses drawn from the fitted model, (n_obs, n): a column each, rows labelled as the data.
 
         Parameters
@@ -38,7 +54,7 @@ class ResamplingMethods:
         return simulate_fit(self, n, rng, random)
 
     @single_threaded
-    def refit(self, y):
+    def refit(self: LinearMixedModelResults, y: ArrayLike) -> LinearMixedModelResults:
         """Return the results of the same model fitted to another response.
 
         All that does not depend on the response is used again. The search starts at this fit's θ or at the moments of
@@ -74,7 +90,7 @@ class ResamplingMethods:
         return refit(self, y)
 
     @single_threaded
-    def refit_many(self, Y):
+    def refit_many(self: LinearMixedModelResults, Y: ArrayLike) -> Refits:
         """Return the fits of many responses on the design of this fit.
 
         Every response gets an optimum of its own, with the certificate of `fit`, but the algebra is done for all
@@ -109,7 +125,17 @@ class ResamplingMethods:
 
     @explains(nsim="n=", seed="rng=", method="kind=", type="kind=", FUN="statistic=", ncpus="n_jobs=")
     @single_threaded
-    def bootstrap(self, n=1000, kind="parametric", statistic=None, *, cluster=None, rng=None, n_jobs=1, progress=False):
+    def bootstrap(
+        self: LinearMixedModelResults,
+        n: int = 1000,
+        kind: str = "parametric",
+        statistic: Statistic | None = None,
+        *,
+        cluster: str | ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
+        n_jobs: int = 1,
+        progress: bool = False,
+    ) -> Bootstrap:
         """Return the bootstrap distribution of the estimates.
 
         Parameters
@@ -160,7 +186,9 @@ class ResamplingMethods:
 
         return bootstrap(self, n, kind, statistic, cluster, rng, n_jobs, progress)
 
-    def power(self, term=None, data=None, **options):
+    def power(
+        self: LinearMixedModelResults, term: str | Sequence[str] | None = None, data: Any = None, **options: Any
+    ) -> Power:
         """Return the power of tests of the fixed effects in studies like this one: see `sparselmm.power`.
 
         Parameters
@@ -190,7 +218,7 @@ class ResamplingMethods:
         return power(self, term, data, **options)
 
     @property
-    def _refit_engine(self):
+    def _refit_engine(self: LinearMixedModelResults) -> Engine:
         """An engine for other responses; the fit's own keeps its factor. Another one in every thread."""
         if not hasattr(self._own, "refit_engine"):
             self._own.refit_engine = self._same_likelihood().engine

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..boundary import SINGULAR, column_scale
 from ..optimize import LIMIT, PATIENCE, ROUNDING, TOLERANCE
 from .batched import Points
+
+if TYPE_CHECKING:
+    from ..covariance import TermShape
+    from .batched import BatchedLikelihood
+    from .responses import Responses
 
 EPSILON = np.finfo(float).eps
 
@@ -32,13 +39,13 @@ class Optima:
     evaluations: np.ndarray
 
     @classmethod
-    def unknown(cls, points) -> Optima:
+    def unknown(cls, points: Points) -> Optima:
         """Return the Optima of descents that have not begun."""
         count = len(points.deviance)
         return cls(points, np.zeros(count, dtype=bool), np.zeros(count, dtype=bool), np.zeros(count, dtype=int))
 
 
-def minimize_many(likelihood, responses, points, scale) -> Optima:
+def minimize_many(likelihood: BatchedLikelihood, responses: Responses, points: Points, scale: np.ndarray) -> Optima:
     """Return the Optima that trust-region Newton reaches from the given points, one for each response.
 
     What is not certified here (steps that crawl and need the exact Hessian, variances that want to leave zero) is left
@@ -69,24 +76,24 @@ def minimize_many(likelihood, responses, points, scale) -> Optima:
 class _Run:
     """The descents of k responses; θ is measured in `scale`."""
 
-    def __init__(self, likelihood, responses, points, scale):
+    def __init__(self, likelihood: BatchedLikelihood, responses: Responses, points: Points, scale: np.ndarray) -> None:
         self.likelihood, self.responses, self.points, self.scale = likelihood, responses, points, scale
         self.sizes = [column_scale(likelihood.map, scale, k) for k in range(len(likelihood.map.shapes))]
         count = len(responses)
         self.evaluations, self.crawls = np.ones(count, dtype=int), np.zeros(count, dtype=bool)
 
-    def promised(self, index, radius=None):
+    def promised(self, index: np.ndarray, radius: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the steps (r, m) of the responses at `index` in scaled θ, and the decrease that each promises."""
         gradient = self.points.gradient[index] * self.scale
         hessian = self.points.hessian[index] * np.outer(self.scale, self.scale)
         steps = trust_region_steps(gradient, hessian, np.ones(len(gradient)) if radius is None else radius)
         return steps, -np.einsum("kp,kp->k", gradient + 0.5 * np.einsum("kpq,kq->kp", hessian, steps), steps)
 
-    def negligible(self, index, decrease):
+    def negligible(self, index: np.ndarray, decrease: np.ndarray) -> np.ndarray:
         """Return whether a decrease is below the tolerance or the rounding of the deviance, (r,)."""
         return decrease < np.maximum(TOLERANCE, 4.0 * EPSILON * np.abs(self.points.deviance[index]))
 
-    def descend(self, index):
+    def descend(self, index: np.ndarray) -> None:
         """Move the responses at `index` to stationary points; those that crawl are left where they are."""
         points, radius = self.points, np.ones(len(self.responses))
         while index.size:
@@ -107,14 +114,14 @@ class _Run:
             self.crawls[index] |= slow & accepted
             index = index[np.where(accepted, ~slow, predicted >= ROUNDING)]
 
-    def smallest_singular_values(self):
+    def smallest_singular_values(self) -> np.ndarray:
         """Return the smallest scaled singular value of the λ_k, (k,)."""
         smallest = np.full(len(self.responses), np.inf)
         for values, _ in self._spectra(slice(None)):
             smallest = np.minimum(smallest, values.min(axis=1))
         return smallest
 
-    def _spectra(self, index):
+    def _spectra(self, index: np.ndarray | slice) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return singular values (r, c) and left singular vectors (r, c, c) of every scaled λ_k."""
         spectra = []
         for shape, size, factor in self._factors(index):
@@ -126,12 +133,12 @@ class _Run:
                 spectra.append((values, left))
         return spectra
 
-    def _factors(self, index):
+    def _factors(self, index: np.ndarray | slice) -> Iterator[tuple[TermShape, np.ndarray, np.ndarray]]:
         """Return shape, scale of the rows (c,) and λ (r, c, c) of every term."""
         factors = self.likelihood.unpack(self.points.theta[index])
         return zip(self.likelihood.map.shapes, self.sizes, factors, strict=True)
 
-    def snap(self, index):
+    def snap(self, index: np.ndarray) -> np.ndarray:
         """Set directions of the λ_k that are all but zero to zero where that is free; return where it was done."""
         if not index.size:
             return index
@@ -141,8 +148,9 @@ class _Run:
             if shape.structure == "diagonal" or shape.n_columns == 1:
                 factors.append(factor * ~small[:, None, :])
                 continue
-            triangle = np.linalg.qr((left * np.where(small, 0.0, values)[:, None]).transpose(0, 2, 1), mode="r")
-            changed = (small & (values > 0)).any(axis=1)
+            rows = (left * np.where(small, 0.0, values)[:, None]).transpose(0, 2, 1)
+            triangle: np.ndarray = np.linalg.qr(rows, mode="r")  # type: ignore[assignment]  # this mode returns R alone
+            changed = np.any(small & (values > 0), axis=1)
             factors.append(np.where(changed[:, None, None], triangle.transpose(0, 2, 1) * size[:, None], factor))
         theta = self.likelihood.canonical(self.likelihood.pack(factors))
         moved = (theta != self.likelihood.canonical(self.points.theta[index])).any(axis=1)
@@ -155,7 +163,7 @@ class _Run:
         self.points.put(index[free], trial.take(free))
         return index[free]
 
-    def wants_to_grow(self, index):
+    def wants_to_grow(self, index: np.ndarray) -> np.ndarray:
         """Return whether the deviance falls in a variance at zero, (r,): A_k on the null space of λ_k."""
         grows = np.zeros(index.size, dtype=bool)
         for k, (values, left) in enumerate(self._spectra(index)):
@@ -169,7 +177,7 @@ class _Run:
         return grows
 
 
-def trust_region_steps(gradient, hessian, radius):
+def trust_region_steps(gradient: np.ndarray, hessian: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Return the minimisers of g's + s'Hs/2 within |s| <= radius for stacks (k, m), (k, m, m), (k,).
 
     `sparselmm.optimize.trust_region_step` for many problems at once, hard case included (Moré & Sorensen 1983).

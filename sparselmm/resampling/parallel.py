@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from multiprocessing.pool import Pool
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def run(function, tasks, total, n_jobs=1, progress=False):
+def run(
+    function: Callable[[T], R], tasks: Iterable[T], total: int, n_jobs: int = 1, progress: bool = False
+) -> Iterator[R]:
     """Yield function(task) of every task, in their order.
 
     With `n_jobs` > 1 the work is done in processes of their own, which import the package anew; function and tasks
@@ -21,7 +32,7 @@ def run(function, tasks, total, n_jobs=1, progress=False):
             yield answer
 
 
-def _pool(n_jobs):
+def _pool(n_jobs: int) -> AbstractContextManager[Pool | None]:
     """Return a pool of processes, or nothing for one job."""
     if n_jobs == 1:
         return nullcontext()
@@ -33,11 +44,11 @@ def _pool(n_jobs):
 class Progress:
     """A progress bar of tqdm, or lines on stderr where tqdm is not installed."""
 
-    def __init__(self, total, shown, what="bootstrap"):
+    def __init__(self, total: int, shown: bool, what: str = "bootstrap") -> None:
         self.what, self.total, self.done, self.begin, self.said = what, total, 0, time.perf_counter(), 0.0
         self.shown, self.bar = shown, None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.shown:
             try:
                 from tqdm import tqdm
@@ -46,11 +57,11 @@ class Progress:
             self.bar = tqdm(total=self.total, file=sys.stderr, desc=self.what)
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def step(self, count=1):
+    def step(self, count: int = 1) -> None:
         """Count finished tasks; say so at most once a second."""
         self.done += count
         if self.bar is not None:

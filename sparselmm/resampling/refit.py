@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..caller import warn
 from ..errors import ConvergenceWarning, DataError, EngineError
@@ -13,20 +14,27 @@ from ..optimize import minimize
 from ..start import moment_start
 from .responses import check_varies, response_array
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
 
-def refit(fit, y):
+    from ..likelihood import Evaluation
+    from ..record import FitRecord
+    from ..results import LinearMixedModelResults
+
+
+def refit(fit: LinearMixedModelResults, y: ArrayLike) -> LinearMixedModelResults:
     """Return the results of the same model on another response; see `LinearMixedModelResults.refit`."""
     Y, names = response_array(fit.model, y, "y")
     if len(names) != 1:
         raise DataError(f"y has {len(names)} columns; refit takes one response. Use refit_many for several.")
-    y = Y[:, 0]
-    model, name = copy(fit.model), getattr(y, "name", None)
-    response = y if model.offset is None else y - model.offset
-    model.endog = y
+    model, values = copy(fit.model), Y[:, 0]
+    response = values if model.offset is None else values - model.offset
+    model.endog = values
     model.cross = fit.model.cross.with_response(response, model.exog, model.terms, model.weights)
-    check_varies(model, Y, model.cross.yy, [name or model.endog_name])
+    check_varies(model, Y, model.cross.yy, [getattr(y, "name", None) or model.endog_name])
     if model.design is not None:
-        model.design = replace(model.design, endog=y)
+        model.design = replace(model.design, endog=values)  # type: ignore[arg-type]  # a model with rows
     likelihood = ProfiledLikelihood(model.cross, fit.reml, fit._refit_engine)
     record, evaluation = best_fit(likelihood, fit.theta, moment_start(model.cross))
     if likelihood.engine.slack:
@@ -38,13 +46,13 @@ def refit(fit, y):
     return result
 
 
-def best_fit(likelihood, *starts):
+def best_fit(likelihood: ProfiledLikelihood, *starts: np.ndarray) -> tuple[FitRecord, Evaluation]:
     """Return the FitRecord and the Evaluation of the minimum reached from the start of lowest deviance."""
     start = min(starts, key=lambda theta: _deviance(likelihood, theta))
     return minimize(likelihood, start, likelihood.theta_scale)
 
 
-def _deviance(likelihood, theta):
+def _deviance(likelihood: ProfiledLikelihood, theta: np.ndarray) -> float:
     """Return the deviance at θ, infinite where it cannot be computed."""
     try:
         return likelihood.evaluate(theta).deviance

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,14 @@ from .batched import BatchedLikelihood, Points
 from .newton import Optima, minimize_many
 from .refit import best_fit
 from .responses import Responses, check_varies, response_array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..covariance import RelativeFactor
+    from ..engines.protocol import Engine
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +50,30 @@ class Estimates:
     deviance: np.ndarray
     converged: np.ndarray
     singular: np.ndarray
-    failures: dict
+    failures: dict[int, str]
 
 
-def estimate(fit, responses) -> Estimates:
+class Known(Protocol):
+    """A fit, or a model with assumed parameters: where refits start."""
+
+    @property
+    def model(self) -> LinearMixedModel:
+        """The design."""
+
+    @property
+    def reml(self) -> bool:
+        """Whether refits are by REML."""
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Where refits may start."""
+
+    @property
+    def _refit_engine(self) -> Engine:
+        """An engine of the design."""
+
+
+def estimate(fit: Known, responses: Responses) -> Estimates:
     """Return the optima of responses on the design of a fit, started at the better of fit.theta and their moments."""
     cross = fit.model.cross
     starts = moment_starts(cross, responses.Zy, responses.yy)
@@ -52,8 +82,9 @@ def estimate(fit, responses) -> Estimates:
         optima = _stacked(fit, responses, starts, scale)
     else:
         optima = Optima.unknown(Points.nowhere(cross, len(responses)))
-    points, failures = optima.points, {}
-    for i in np.flatnonzero(~optima.certified):
+    points = optima.points
+    failures: dict[int, str] = {}
+    for i in np.flatnonzero(~optima.certified).tolist():
         one = ProfiledLikelihood(responses.cross_of(i), fit.reml, fit._refit_engine)
         try:
             if np.isfinite(points.deviance[i]):
@@ -61,7 +92,7 @@ def estimate(fit, responses) -> Estimates:
             else:
                 record, at = best_fit(one, fit.theta, starts[i])
         except (DataError, EngineError) as error:
-            failures[int(i)] = str(error)
+            failures[i] = str(error)
             for array in points.arrays():
                 array[i] = np.nan
             continue
@@ -80,7 +111,7 @@ def estimate(fit, responses) -> Estimates:
     )
 
 
-def _stacked(fit, responses, starts, scale):
+def _stacked(fit: Known, responses: Responses, starts: np.ndarray, scale: np.ndarray) -> Optima:
     """Return the Optima of the batched descents, θ canonical."""
     likelihood = BatchedLikelihood(fit.model.cross, fit.reml)
     points, other = likelihood.evaluate(fit.theta[None], responses).copy(), likelihood.evaluate(starts, responses)
@@ -91,7 +122,7 @@ def _stacked(fit, responses, starts, scale):
     return optima
 
 
-def standard_deviations(map_, theta, scale) -> np.ndarray:
+def standard_deviations(map_: RelativeFactor, theta: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return standard deviations and correlations in the order of θ, σ last, (k, m+1), for θ (k, m), σ² (k,)."""
     values = [np.sqrt(scale)[:, None]]
     for shape, part in zip(map_.shapes[::-1], map_.theta_slices[::-1], strict=True):
@@ -106,7 +137,7 @@ def standard_deviations(map_, theta, scale) -> np.ndarray:
     return np.concatenate(values, axis=1)
 
 
-def refit_many(fit, Y) -> Refits:
+def refit_many(fit: LinearMixedModelResults, Y: ArrayLike) -> Refits:
     """Return the fits of many responses on the design of a fit; see `LinearMixedModelResults.refit_many`."""
     Y, names = response_array(fit.model, Y)
     responses = Responses.from_rows(fit.model, Y)
@@ -127,16 +158,16 @@ class Refits:
         The arrays behind the tables.
     """
 
-    def __init__(self, fit, names, estimates):
+    def __init__(self, fit: LinearMixedModelResults, names: list[Any], estimates: Estimates) -> None:
         self._fit, self.names, self.estimates = fit, names, estimates
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def _frame(self, values, columns):
+    def _frame(self, values: np.ndarray, columns: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(values, index=self.names, columns=columns)
 
-    def _series(self, values, name):
+    def _series(self, values: np.ndarray, name: str) -> pd.Series:
         return pd.Series(values, index=self.names, name=name)
 
     @property

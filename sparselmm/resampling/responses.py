@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,12 @@ import scipy.sparse as sp
 from ..checks import check_sizes
 from ..crossproducts import rounding
 from ..errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..crossproducts import CrossProducts
+    from ..model import LinearMixedModel
 
 SHOWN = 5  # responses named in an error
 CHUNK = 4_000_000  # numbers of the centred responses that are held at a time
@@ -29,14 +37,14 @@ class Responses:
         Coefficients of every response's pilot fit.
     """
 
-    cross: object
+    cross: CrossProducts
     Zy: np.ndarray
     Xy: np.ndarray
     yy: np.ndarray
     center: np.ndarray
 
     @classmethod
-    def from_rows(cls, model, Y) -> Responses:
+    def from_rows(cls, model: LinearMixedModel, Y: np.ndarray) -> Responses:
         """Return the cross-products of the columns of Y (n, k), offset removed."""
         cross, weights, k = model.cross, model.weights, Y.shape[1]
         X = model.exog @ cross.basis
@@ -56,16 +64,16 @@ class Responses:
     def __len__(self) -> int:
         return self.yy.size
 
-    def take(self, index) -> Responses:
+    def take(self, index: np.ndarray | slice) -> Responses:
         """Return some of the responses."""
         return Responses(self.cross, self.Zy[index], self.Xy[index], self.yy[index], self.center[index])
 
-    def cross_of(self, i):
+    def cross_of(self, i: int) -> CrossProducts:
         """Return the CrossProducts of the design with response i."""
         return replace(self.cross, Zy=self.Zy[i], Xy=self.Xy[i], yy=float(self.yy[i]), center=self.center[i])
 
 
-def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
+def response_array(model: LinearMixedModel, Y: ArrayLike, what: str = "Y") -> tuple[np.ndarray, list[Any]]:
     """Return responses as an array (n, k) and their names; rows that the fit left out are left out.
 
     Raises
@@ -91,7 +99,7 @@ def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
             "index, or pass an array."
         )
     names = names or list(range(values.shape[1]))
-    missing = ~np.isfinite(values).all(axis=0)
+    missing = np.any(~np.isfinite(values), axis=0)
     if missing.any():
         raise DataError(
             f"{_named(names, missing)} hold missing or infinite values. Without those rows the design is another: "
@@ -102,7 +110,7 @@ def response_array(model, Y, what="Y") -> tuple[np.ndarray, list]:
     return values, names
 
 
-def check_varies(model, Y, yy, names) -> None:
+def check_varies(model: LinearMixedModel, Y: np.ndarray, yy: float | np.ndarray, names: Sequence[Any]) -> None:
     """Raise a DataError if a response leaves no residual variance: yy (k,) are sums of squared pilot residuals."""
     constant = yy <= rounding(Y if model.offset is None else Y - model.offset[:, None], model.weights)
     if constant.any():
@@ -112,7 +120,7 @@ def check_varies(model, Y, yy, names) -> None:
         )
 
 
-def _named(names, which):
+def _named(names: Sequence[Any], which: np.ndarray) -> str:
     """Return the first names of the marked responses as the subject of a sentence."""
     marked = [name for name, bad in zip(names, which, strict=True) if bad]
     more = f" and {len(marked) - SHOWN} more" if len(marked) > SHOWN else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +12,18 @@ from ..errors import DataError
 from ..terms import RandomTerm, factorize
 from .simulate import draw, linear_part, roots_of
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+
+    Sampler = Callable[[int, np.random.Generator], np.ndarray]
+
 RESPONSES = ("parametric", "residual", "wild")
 
 
-def response_sampler(fit, kind, cluster):
+def response_sampler(fit: LinearMixedModelResults, kind: str, cluster: str | ArrayLike | None) -> tuple[Sampler, str]:
     """Return a function (n, rng) -> responses (n_obs, n) of a bootstrap that keeps the design, and what it draws."""
     mean = linear_part(fit.model, fit.beta)
     if kind == "parametric":
@@ -25,14 +35,14 @@ def response_sampler(fit, kind, cluster):
     residuals = _leveraged(fit.model, fit.model.endog - mean)
     levels = codes.max() + 1
 
-    def sample(n, rng):
+    def sample(n: int, rng: np.random.Generator) -> np.ndarray:
         signs = rng.integers(0, 2, (levels, n)) * 2.0 - 1.0  # Rademacher
         return mean[:, None] + residuals[:, None] * signs[codes]
 
     return sample, f"signs of the marginal residuals, one for each of the {levels} levels of {name}"
 
 
-def _leveraged(model, residuals):
+def _leveraged(model: LinearMixedModel, residuals: np.ndarray) -> np.ndarray:
     """Return marginal residuals over √(1 - h), h the leverages of (weighted) least squares: the correction HC2."""
     X = model.exog @ model.cross.basis
     h = np.einsum("ip,ip->i", X @ np.linalg.inv(model.cross.XX), X)
@@ -41,7 +51,7 @@ def _leveraged(model, residuals):
     return residuals / np.sqrt(np.maximum(1.0 - h, np.finfo(float).eps))
 
 
-def _residual_sampler(fit, mean):
+def _residual_sampler(fit: LinearMixedModelResults, mean: np.ndarray) -> Sampler:
     """Return the sampler of Carpenter, Goldstein & Rasbash (2003): modes and residuals with the fitted covariances."""
     model = fit.model
     weights = np.ones(model.nobs) if model.weights is None else model.weights
@@ -56,7 +66,7 @@ def _residual_sampler(fit, mean):
         whiten = Q * np.where(positive, 1.0 / np.sqrt(np.where(positive, values, 1.0)), 0.0)
         effects.append(modes @ whiten @ _aligned(root @ root.T, Q).T)
 
-    def sample(n, rng):
+    def sample(n: int, rng: np.random.Generator) -> np.ndarray:
         Y = residuals[rng.integers(0, model.nobs, (model.nobs, n))] / np.sqrt(weights)[:, None]
         Y += mean[:, None]
         for term, values in zip(model.terms, effects, strict=True):
@@ -67,13 +77,15 @@ def _residual_sampler(fit, mean):
     return sample
 
 
-def _aligned(cov, Q):
+def _aligned(cov: np.ndarray, Q: np.ndarray) -> np.ndarray:
     """Return the B with BB' = cov that moves the directions Q least."""
     values, vectors = np.linalg.eigh(cov)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T @ Q
 
 
-def clusters(model, cluster=None, independent=False) -> tuple[np.ndarray, str]:
+def clusters(
+    model: LinearMixedModel, cluster: str | ArrayLike | None = None, independent: bool = False
+) -> tuple[np.ndarray, str]:
     """Return the cluster of each row (n,) and what it is called.
 
     `cluster` is the name of a term, or labels (n,). Default: the factor in which all others are nested; if there is
@@ -105,7 +117,7 @@ def clusters(model, cluster=None, independent=False) -> tuple[np.ndarray, str]:
     return term.codes, term.name
 
 
-def is_nested(inner, outer) -> bool:
+def is_nested(inner: np.ndarray, outer: np.ndarray) -> bool:
     """Return True if every level of `inner` (codes, (n,)) lies in one level of `outer`."""
     first = np.zeros(inner.max() + 1, dtype=outer.dtype)
     first[inner] = outer
@@ -126,12 +138,12 @@ class ClusterSampler:
         others stay what they are.
     """
 
-    model: object
+    model: LinearMixedModel
     codes: np.ndarray
     nested: tuple[bool, ...]
 
     @classmethod
-    def of(cls, model, codes) -> ClusterSampler:
+    def of(cls, model: LinearMixedModel, codes: np.ndarray) -> ClusterSampler:
         """Return the sampler for a model and the cluster of each row."""
         return cls(model, codes, tuple(t.matrix is None and is_nested(t.codes, codes) for t in model.terms))
 
@@ -140,7 +152,7 @@ class ClusterSampler:
         """Number of clusters."""
         return int(self.codes.max()) + 1
 
-    def model_of(self, drawn):
+    def model_of(self, drawn: np.ndarray) -> LinearMixedModel:
         """Return the model of the rows of the drawn clusters, (n_clusters,) positions."""
         model, order = self.model, np.argsort(self.codes, kind="stable")
         ends = np.cumsum(np.bincount(self.codes))
@@ -154,7 +166,13 @@ class ClusterSampler:
                 continue
             groups = copies * term.n_levels + term.codes[rows] if nested else term.codes[rows]
             terms.append(RandomTerm(groups, term.values[rows], term.name, term.columns, term.structure))
-        parts = {"weights": model.weights, "offset": model.offset}
-        parts = {name: None if values is None else values[rows] for name, values in parts.items()}
-        names = {"exog_names": model.exog_names, "endog_name": model.endog_name}
-        return type(model)(model.endog[rows], model.exog[rows], terms, **parts, **names)
+        weights, offset = (None if values is None else values[rows] for values in (model.weights, model.offset))
+        return type(model)(
+            model.endog[rows],
+            model.exog[rows],
+            terms,
+            weights=weights,
+            offset=offset,
+            exog_names=model.exog_names,
+            endog_name=model.endog_name,
+        )

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..model import LinearMixedModel
+    from ..results import LinearMixedModelResults
+    from ..terms import RandomTerm
 
 RANDOM = ("new", "conditional")
 
 
-def simulate(model, beta, cov_re, scale, n=1, rng=None) -> pd.DataFrame:
+def simulate(
+    model: LinearMixedModel,
+    beta: ArrayLike,
+    cov_re: Mapping[str, ArrayLike],
+    scale: float,
+    n: int = 1,
+    rng: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
     """Return responses drawn from a model at given parameters, (n_obs, n): a column each.
 
     Parameters
@@ -52,7 +69,9 @@ def simulate(model, beta, cov_re, scale, n=1, rng=None) -> pd.DataFrame:
     return pd.DataFrame(values, index=model.index)
 
 
-def simulate_fit(fit, n, rng, random) -> pd.DataFrame:
+def simulate_fit(
+    fit: LinearMixedModelResults, n: int, rng: int | np.random.Generator | None, random: str
+) -> pd.DataFrame:
     """Return responses drawn from a fit, (n_obs, n); see `LinearMixedModelResults.simulate`."""
     if random not in RANDOM:
         raise ValueError(f"random must be one of {RANDOM}, not {random!r}.")
@@ -64,18 +83,25 @@ def simulate_fit(fit, n, rng, random) -> pd.DataFrame:
     return pd.DataFrame(values, index=fit.model.index)
 
 
-def linear_part(model, beta) -> np.ndarray:
+def linear_part(model: LinearMixedModel, beta: np.ndarray) -> np.ndarray:
     """Return Xβ plus the offset, (n_obs,)."""
     mean = model.exog @ beta
     return mean if model.offset is None else mean + model.offset
 
 
-def roots_of(fit) -> list[np.ndarray]:
+def roots_of(fit: LinearMixedModelResults) -> list[np.ndarray]:
     """Return σλ of every term: roots of the covariances of a fit."""
     return [fit.sigma * factor for factor in fit._map.unpack(fit.theta)]
 
 
-def draw(model, mean, roots, scale, n, rng) -> np.ndarray:
+def draw(
+    model: LinearMixedModel,
+    mean: np.ndarray,
+    roots: list[np.ndarray] | None,
+    scale: float,
+    n: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Return mean + Zb + ε for n draws of b ~ N(0, BB') per term and of ε, (n_obs, n); without roots of ε alone."""
     noise = np.sqrt(scale if model.weights is None else scale / model.weights[:, None])
     Y = noise * rng.standard_normal((model.nobs, n))
@@ -86,7 +112,7 @@ def draw(model, mean, roots, scale, n, rng) -> np.ndarray:
     return Y
 
 
-def _root(cov, term):
+def _root(cov: ArrayLike, term: RandomTerm) -> np.ndarray:
     """Return B with BB' = cov, (c, c), for a positive semidefinite covariance of a term."""
     cov = np.atleast_2d(np.asarray(cov, dtype=float))
     if cov.shape != (term.n_columns, term.n_columns):
@@ -97,7 +123,7 @@ def _root(cov, term):
     return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-def _count(n):
+def _count(n: int) -> int:
     """Return the number of responses, or raise."""
     if n < 1:
         raise ValueError(f"n={n}: at least one response has to be drawn.")

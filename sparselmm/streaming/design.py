@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,9 @@ from ..data import Table
 from ..frame import Design, DesignSpec
 from .margin import Margin, no_rows
 from .plan import Plan, Sums
+
+if TYPE_CHECKING:
+    from ..roles import Roles
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,7 @@ class StreamedDesign:
     is_rowwise = True  # `check_rowwise` or `spanning_columns` was asked
 
     @property
-    def roles(self):
+    def roles(self) -> Roles:
         """What the formula asks of data."""
         return self.plan.roles
 
@@ -63,8 +68,8 @@ class StreamedDesign:
         margins = {name: Margin(name, numbers) for name, numbers in facts.numbers.items()}
         if facts.crowded:
             return Table({**sample, **margins}, {}, self.plan.sample.index)
-        n, columns = len(facts.cells), margins
-        for name, labels in zip(facts.keys, zip(*facts.cells, strict=True), strict=True):
+        n, columns = len(facts.cells), dict[str, Any](margins)
+        for name, labels in zip(facts.keys or (), zip(*facts.cells, strict=True), strict=True):
             columns[name] = _like(sample[name], labels)
         return Table(columns, {}, pd.RangeIndex(n))
 
@@ -86,18 +91,18 @@ class StreamedDesign:
     @cached_property
     def exog(self) -> np.ndarray:
         """A few rows whose second moments are those of the columns of the fixed effects over all rows."""
-        cross, kept = self.sums.cross, self.kept
+        cross, kept = self.sums.products, self.kept
         G = cross.XX[np.ix_(kept, kept)]
         pilot = np.linalg.cholesky(G).T @ np.linalg.solve(G, cross.XX[kept])
         return solve_triangular(cross.basis, pilot.T, trans=1).T if pilot.size else pilot
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name in Design.__dataclass_fields__:
             raise no_rows()
         raise AttributeError(name)
 
 
-def _like(values, labels):
+def _like(values: Any, labels: Sequence[Any]) -> Any:
     """Return labels as a column of the type of others."""
     if isinstance(values, pd.Categorical):
         return pd.Categorical(labels, categories=values.categories, ordered=values.ordered)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ FEW = 2  # different values up to which a numeric column is counted like a facto
 FEW_COLUMNS = 20  # fixed effects for which every cell gets as many examples
 MOST_EXAMPLES = 100  # rows of a cell that are remembered
 MOST_CELLS = 10_000  # combinations of categories that are told apart
+Cell = tuple[Any, ...]  # values of the keys
 PEEK = 100  # values that tell most columns of many different ones
 
 
@@ -83,9 +85,9 @@ class Facts:
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
     arrays: Mapping[str, Numbers] = field(default_factory=dict)
     keys: tuple[str, ...] | None = None
-    cells: Mapping[tuple, int] = field(default_factory=dict)
+    cells: Mapping[Cell, int] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    examples: Mapping[tuple, list[tuple]] = field(default_factory=dict)
+    examples: Mapping[Cell, list[Cell]] = field(default_factory=dict)
     gram: np.ndarray | None = None
     crowded: bool = False
 
@@ -110,18 +112,19 @@ class Facts:
             crowded,
         )
 
-    def _merged(self, what, keys, none) -> dict:
+    def _merged(self, what: str, keys: tuple[str, ...] | None, none: Any) -> dict[Cell, Any]:
         """Return counts or examples by fewer keys."""
-        held = getattr(self, what)
-        if keys == self.keys or self.keys is None:
+        held: dict[Cell, Any] = getattr(self, what)
+        if keys is None or self.keys is None or keys == self.keys:
             return held
-        places, merged = [self.keys.index(key) for key in keys], {}
+        places = [self.keys.index(key) for key in keys]
+        merged: dict[Cell, Any] = {}
         for cell, value in held.items():
             cell = tuple(cell[i] for i in places)
             merged[cell] = merged.get(cell, none) + value
         return merged
 
-    def of_rows(self, table: Table, n_columns: int, categorical, **arrays) -> Facts:
+    def of_rows(self, table: Table, n_columns: int, categorical: Collection[str], **arrays: np.ndarray | None) -> Facts:
         """Return the facts with those of complete rows: predictors of `n_columns` fixed effects, and `arrays`.
 
         `categorical` names the predictors that are counted though they are numbers of many values.
@@ -134,14 +137,19 @@ class Facts:
                 numbers[name] = Numbers.of(values)
                 if numbers[name].few is not None:
                     keyed[name] = values
-        arrays = {name: Numbers.of(values) for name, values in arrays.items() if values is not None}
-        known = {"numbers": numbers, "arrays": arrays, "keys": tuple(keyed), "names": tuple(table.columns)}
+        of_arrays = {name: Numbers.of(values) for name, values in arrays.items() if values is not None}
+        known: dict[str, Any] = {
+            "numbers": numbers,
+            "arrays": of_arrays,
+            "keys": tuple(keyed),
+            "names": tuple(table.columns),
+        }
         codes, cells = _cells(keyed, len(table))
         if len(cells) > MOST_CELLS:
             return replace(self, **known, crowded=True)
         counts = np.bincount(codes, minlength=len(cells))
         rows, places = _first_rows(codes, counts, 2 + max(min(n_columns, FEW_COLUMNS), -(-n_columns // len(cells))))
-        examples = {cell: [] for cell in cells}
+        examples: dict[Cell, list[Cell]] = {cell: [] for cell in cells}
         shown = zip(*(map(_plain, np.asarray(values[rows])) for values in table.columns.values()), strict=True)
         for place, row in zip(places, shown if table.columns else [()] * len(rows), strict=True):
             examples[cells[place]].append(row)
@@ -155,17 +163,17 @@ def no_complete_row(rows: int, missing: Mapping[str, int]) -> DataError:
     return DataError(f"{problem} Check the source and the columns of the formula.")
 
 
-def _sum(ours, theirs) -> dict:
+def _sum(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sums of what is kept by name."""
     return {**ours, **{name: ours[name] + more if name in ours else more for name, more in theirs.items()}}
 
 
-def _both(ours, theirs):
+def _both(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys that both have."""
     return tuple(key for key in ours if key in theirs)
 
 
-def _few(values):
+def _few(values: np.ndarray) -> tuple[float, ...] | None:
     """Return the sorted different values if there are at most FEW, else None."""
     if np.unique(values[:PEEK]).size > FEW:
         return None
@@ -173,7 +181,7 @@ def _few(values):
     return None if different.size > FEW else tuple(different.astype(float).tolist())
 
 
-def _added(ours, theirs, limit=None) -> dict:
+def _added(ours: Mapping[Cell, Any], theirs: Mapping[Cell, Any], limit: int | None = None) -> dict[Cell, Any]:
     """Return counts, or lists up to a limit, added by cell."""
     added = dict(ours)
     for cell, value in theirs.items():
@@ -182,12 +190,13 @@ def _added(ours, theirs, limit=None) -> dict:
     return added
 
 
-def _cells(columns, n) -> tuple[np.ndarray, list[tuple]]:
+def _cells(columns: Mapping[str, Any], n: int) -> tuple[np.ndarray, list[Cell]]:
     """Return the number of the combination of the values of columns in each row, (n,), and the combinations.
 
     It stops where there are more than MOST_CELLS.
     """
-    codes, labels = np.zeros(n, dtype=np.int64), [()]
+    codes = np.zeros(n, dtype=np.int64)
+    labels: list[Cell] = [()]
     for values in columns.values():
         known = isinstance(values, pd.Categorical)
         more, levels = (values.codes, values.categories) if known else pd.factorize(values)
@@ -199,7 +208,7 @@ def _cells(columns, n) -> tuple[np.ndarray, list[tuple]]:
     return codes, labels
 
 
-def _first_rows(codes, counts, limit):
+def _first_rows(codes: np.ndarray, counts: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first rows of every cell, at most `limit` each, and the cells they are in."""
     if counts.size == 1:
         rows = np.arange(min(limit, codes.size))
@@ -211,7 +220,7 @@ def _first_rows(codes, counts, limit):
     return rows, codes[rows]
 
 
-def _plain(label):
+def _plain(label: Any) -> Any:
     """Return a label as an object of Python, numbers as float, times as Timestamp."""
     if isinstance(label, np.datetime64):
         return pd.Timestamp(label)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..crossproducts import CrossProducts
 from ..errors import DataError
-from ..frame import OFFSET, WEIGHTS, DesignSpec
+from ..frame import OFFSET, WEIGHTS, Design, DesignSpec
 from ..prediction.rowwise import spanning_columns
 from .facts import Facts
+from .model import StreamedModel
 from .pilot import representatives, widened, without_levels
 from .plan import Plan, Sums
 
+if TYPE_CHECKING:
+    from ..model import LinearMixedModel
 
-def plan_and_sums(model) -> tuple[Plan, Sums]:
+
+def plan_and_sums(model: LinearMixedModel) -> tuple[Plan, Sums]:
     """Return the Plan of a model from a formula and the Sums of its rows."""
+    if isinstance(model, StreamedModel):
+        return model.design.plan, model.sums
     design = model.design
-    if design is None:
+    if not isinstance(design, Design):
         raise DataError("A model built from arrays cannot tell the columns of further rows. Build it from a formula.")
-    if hasattr(design, "plan"):
-        return design.plan, model.sums
     given = [name.split()[1] for name in (WEIGHTS, OFFSET) if name in design.table.columns]
     if given:
         raise DataError(

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
 from .sources import CHUNK_ROWS, Once, distinct_of
+
+if TYPE_CHECKING:
+    import dask.dataframe
+    import pandas as pd
+    import polars
+    import pyarrow
+
+    from .sources import Frame
 
 READAHEAD = 2  # batches that Arrow reads before they are asked for
 
@@ -12,18 +23,18 @@ class ArrowDataset:
 
     once = False
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: pyarrow.dataset.Dataset) -> None:
         self.dataset, self.columns = dataset, list(dataset.schema.names)
         self.rows = None
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[pyarrow.Table]:
         """Yield Arrow tables of `size` rows or, where a fragment ends, fewer."""
         scanner = self.dataset.scanner(
             columns=list(columns) or None, batch_size=size, batch_readahead=READAHEAD, fragment_readahead=1
         )
         yield from gathered(scanner.to_batches(), size)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
         """Return the different combinations, chunk by chunk."""
         return distinct_of(self.chunks(among, CHUNK_ROWS), columns, among)
 
@@ -33,17 +44,17 @@ class LazyFrame:
 
     once, rows = False, None
 
-    def __init__(self, frame):
+    def __init__(self, frame: polars.LazyFrame) -> None:
         self.frame, self.columns = frame, frame.collect_schema().names()
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[polars.DataFrame]:
         """Yield Polars frames of about `size` rows."""
         frame = self.frame.select(columns) if columns else self.frame
         if not hasattr(frame, "collect_batches"):
             raise ImportError("A LazyFrame is read in chunks by Polars 1.34 or later: pip install -U polars.")
         yield from frame.collect_batches(chunk_size=size, maintain_order=True)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> polars.DataFrame:
         """Return the different combinations of columns in complete rows."""
         import polars as pl
 
@@ -60,21 +71,21 @@ class Partitions:
 
     once, rows = False, None
 
-    def __init__(self, frame):
+    def __init__(self, frame: dask.dataframe.DataFrame) -> None:
         self.frame, self.columns = frame, [str(name) for name in frame.columns]
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield pandas frames, the partitions cut to at most `size` rows."""
         frame = self.frame[list(columns)] if columns else self.frame
         parts = (frame.partitions[i].compute() for i in range(frame.npartitions))
         yield from Once(parts).chunks(columns, size)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
         """Return the different combinations of columns in complete rows."""
         return self.frame[list(among)].dropna()[list(columns)].drop_duplicates(split_out=1).compute()
 
 
-def reader(data) -> Once:
+def reader(data: Any) -> Once:
     """Return the source of an Arrow RecordBatchReader or Scanner, which is read once."""
     data = data.to_reader() if hasattr(data, "to_reader") else data
     source = Once(gathered(iter(data), CHUNK_ROWS))
@@ -82,11 +93,12 @@ def reader(data) -> Once:
     return source
 
 
-def gathered(batches, size):
+def gathered(batches: Iterable[pyarrow.RecordBatch], size: int) -> Iterator[pyarrow.Table]:
     """Yield record batches as Arrow tables of at most about `size` rows, small ones put together."""
     import pyarrow as pa
 
-    held, rows = [], 0
+    held: list[pyarrow.RecordBatch] = []
+    rows = 0
     for batch in batches:
         if held and rows + batch.num_rows > size:
             yield pa.Table.from_batches(held)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
 import numpy as np
 
 from ..caller import entrance
@@ -33,15 +36,15 @@ def no_rows(what: str = "", attribute: str = "This") -> DataError:
 class NotKept:
     """An attribute that the rows would have."""
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
         if instance is None:
             return self
         raise no_rows(attribute=f"model.{self.name}")
 
-    def __set__(self, instance, value):
+    def __set__(self, instance: object, value: object) -> NoReturn:
         raise no_rows(attribute=f"model.{self.name}")
 
 
@@ -53,7 +56,7 @@ class Margin:
 
     dtype = np.dtype(float)
 
-    def __init__(self, name: str, numbers: Numbers):
+    def __init__(self, name: str, numbers: Numbers) -> None:
         self.name, self.numbers = name, numbers
 
     def mean(self) -> float:
@@ -68,7 +71,7 @@ class Margin:
         """Largest value."""
         return self.numbers.high
 
-    def astype(self, dtype) -> Margin:
+    def astype(self, dtype: object) -> Margin:
         """Return the same."""
         return self
 
@@ -77,7 +80,9 @@ class Margin:
         """Number of values."""
         return self.numbers.count
 
-    def __array_function__(self, function, types, arguments, options):
+    def __array_function__(
+        self, function: Callable[..., Any], types: object, arguments: Sequence[Any], options: Mapping[str, Any]
+    ) -> Any:
         known = {np.mean: self.mean, np.min: self.min, np.max: self.max, np.amin: self.min, np.amax: self.max}
         if function in known and len(arguments) == 1 and not options:
             return known[function]()
@@ -85,22 +90,22 @@ class Margin:
             return self if self.numbers.few is None else np.array(self.numbers.few)
         raise self._unknown()
 
-    def _unknown(self, *arguments):
+    def _unknown(self, *arguments: object) -> DataError:
         """Return the error."""
         return no_rows(f"All values of {self.name!r}: this")
 
-    def __array__(self, *arguments, **options):
+    def __array__(self, *arguments: object, **options: object) -> NoReturn:
         raise self._unknown()
 
     __array_ufunc__ = None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)
         raise self._unknown()
 
-    def __len__(self):
+    def __len__(self) -> NoReturn:
         raise self._unknown()
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: object) -> NoReturn:
         raise self._unknown()

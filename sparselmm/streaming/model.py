@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,6 @@ from ..roles import Grouping
 from ..terms import TermSizes
 from ..threads import single_threaded
 from .design import StreamedDesign
-from .facts import no_complete_row
 from .margin import Margin, NotKept, no_rows
 from .pilot import make_plan
 from .plan import Plan, Sums
@@ -29,16 +29,24 @@ from .prefetch import prefetched
 from .sources import CHUNK_ROWS, open_source
 from .spool import rereadable
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..crossproducts import CrossProducts
+    from ..data import Table
+    from .facts import Facts
+    from .sources import Once, Source
+
 
 def stream_model(
     formula: str,
-    data,
+    data: Any,
     *,
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
     progress: bool = False,
     chunk_rows: int = CHUNK_ROWS,
 ) -> StreamedModel:
@@ -75,14 +83,14 @@ def stream_model(
 
 
 @single_threaded
-def read(plan: Plan, source, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
+def read(plan: Plan, source: Source | Once, progress: bool = False, chunk_rows: int = CHUNK_ROWS) -> Sums:
     """Return the sums of all rows of a source, read once."""
     with Progress(progress) as shown:
         shown.rows(source.rows)
         if hasattr(source, "sums"):  # where the rows are
             return source.sums(plan, shown)
 
-        def parts():
+        def parts() -> Iterator[Sums]:
             start = 0
             for frame in prefetched(source.chunks(plan.columns, chunk_rows)):
                 part = plan.sums(frame, start)
@@ -104,14 +112,14 @@ class StreamedTerm(TermSizes):
 
     matrix = None
 
-    def without_rows(self, kept) -> StreamedTerm | None:
+    def without_rows(self, kept: Sequence[int]) -> StreamedTerm | None:
         """Return the term with some of its columns, by position, None if there are none."""
         columns = tuple(self.columns[i] for i in kept)
         if self.structure != "diagonal" and "Intercept" not in self.columns:
             raise no_rows("Leaving columns out of a term without intercept")
         return replace(self, columns=columns) if columns else None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name in ("codes", "values", "Z", "nobs", "groups", "index", "renamed"):
             raise no_rows(attribute=f"{name} of term {self.name!r}")
         raise AttributeError(name)
@@ -130,20 +138,21 @@ class StreamedModel(LinearMixedModel):
         As of a `LinearMixedModel`; the terms know their levels, not their rows.
     """
 
+    sums: Sums
+    design: StreamedDesign
+    terms: tuple[StreamedTerm, ...]  # type: ignore[assignment]  # what is known without the rows
     index = None
     keeps_rows = False
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise TypeError("A StreamedModel is made by lmer(formula, source) or LinearMixedModel.from_formula.")
 
     @classmethod
     def of(cls, plan: Plan, sums: Sums) -> StreamedModel:
         """Return the model of the sums of all rows; see `Plan.model`."""
         self = object.__new__(cls)
-        if sums.cross is None:
-            raise no_complete_row(sums.facts.rows, sums.facts.missing)
         roles, spec, facts = plan.roles, plan.spec, sums.facts
-        whole = sums.cross
+        whole = sums.products
         _check_levels(whole, facts)
         self.sums, self.formula = sums, roles.formula
         self.kept, self.cross = whole.settle()
@@ -169,7 +178,7 @@ class StreamedModel(LinearMixedModel):
         self.aliased = warn_of_aliases(self.cross, self.terms, self.exog_names)
         return self
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the model to a file, from which `sparselmm.load_model` reads it.
 
         The file holds sums over the rows, labels of levels and categories, and a thousand rows; no code, no pickle.
@@ -189,16 +198,16 @@ class StreamedModel(LinearMixedModel):
         return self.cross.nobs
 
     @property
-    def weights(self):
+    def weights(self) -> Margin | None:  # type: ignore[override]  # what is known without the rows
         """None without weights, else what is known of them (`Margin`)."""
         return self._margin("weights")
 
     @property
-    def offset(self):
+    def offset(self) -> Margin | None:  # type: ignore[override]  # what is known without the rows
         """None without an offset, else what is known of it (`Margin`)."""
         return self._margin("offset")
 
-    def _margin(self, name):
+    def _margin(self, name: str) -> Margin | None:
         """Return what is known of an array of the rows, None if there is none."""
         numbers = self.sums.facts.arrays.get(name)
         return None if numbers is None else Margin(name, numbers)
@@ -208,11 +217,11 @@ class StreamedModel(LinearMixedModel):
         """X'X without weights in the pilot basis of `cross`, (p, p)."""
         if self.sums.facts.gram is None:
             return self.cross.XX
-        pilot = self.sums.cross.basis
+        pilot = self.sums.products.basis
         A = np.linalg.solve(pilot, np.eye(len(pilot))[:, self.kept] @ self.cross.basis)
         return A.T @ self.sums.facts.gram @ A
 
-    def fixed_rows(self):
+    def fixed_rows(self) -> tuple[Table, np.ndarray, np.ndarray]:
         """Return rows of predictors (r), X in the pilot basis of `cross` (r, p), and a left inverse of it (p, r)."""
         if self.sums.facts.crowded:
             raise no_rows("Telling the terms of fixed effects with so many combinations of categories apart")
@@ -230,7 +239,7 @@ class StreamedModel(LinearMixedModel):
     endog, exog, Z = NotKept(), NotKept(), NotKept()
 
 
-def _check_levels(cross, facts):
+def _check_levels(cross: CrossProducts, facts: Facts) -> None:
     """Raise a DataError for a grouping factor whose variance cannot be estimated."""
     weights = facts.arrays.get("weights")
     equal_weights = weights is None or weights.low == weights.high
@@ -238,7 +247,7 @@ def _check_levels(cross, facts):
         check_term(shape.name, shape.n_levels, shape.n_effects, cross.nobs, equal_weights)
 
 
-def _check_residual(model, facts):
+def _check_residual(model: StreamedModel, facts: Facts) -> None:
     """Raise a DataError if there is no residual variance to estimate."""
     check_rows(model.nobs, len(model.exog_names))
     response, weights = facts.arrays["response"], facts.arrays.get("weights")

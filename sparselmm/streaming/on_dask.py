@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import TYPE_CHECKING
 
 from cloudpickle import dumps
 from dask import delayed
@@ -14,14 +15,21 @@ from .plan import Plan, Sums
 from .sources import CHUNK_ROWS, pieces
 from .wire import check_portable
 
+if TYPE_CHECKING:
+    import dask.dataframe
+    import pandas as pd
+    from distributed import Client
 
-def open_dask(frame) -> Partitions:
+    from ..progress import Progress
+
+
+def open_dask(frame: dask.dataframe.DataFrame) -> Partitions:
     """Return the source of a Dask data frame: on the cluster of the current client, if there is one."""
     client = current_client()
     return Partitions(frame) if client is None else OnCluster(frame, client)
 
 
-def current_client():
+def current_client() -> Client | None:
     """Return the client of dask.distributed that is in use, None if there is none."""
     try:
         from distributed import default_client
@@ -34,11 +42,11 @@ def current_client():
 class OnCluster(Partitions):
     """A Dask data frame whose partitions are summed by the workers of a cluster."""
 
-    def __init__(self, frame, client):
+    def __init__(self, frame: dask.dataframe.DataFrame, client: Client) -> None:
         super().__init__(frame)
         self.client = client
 
-    def sums(self, plan: Plan, shown) -> Sums:
+    def sums(self, plan: Plan, shown: Progress) -> Sums:
         """Return the sums of all rows.
 
         Every task is a function of one partition or of two sums, so that what a lost worker held is computed again
@@ -64,25 +72,27 @@ class OnCluster(Partitions):
 
 
 @single_threaded
-def partition_sums(plan, frame) -> Sums:
+def partition_sums(plan: Plan, frame: pd.DataFrame) -> Sums:
     """Return the sums of one partition."""
     return Sums.total(plan.sums(piece) for piece in pieces(frame, plan.columns, CHUNK_ROWS))
 
 
-def n_rows(sums) -> int:
+def n_rows(sums: Sums) -> int:
     """Return the number of rows of sums."""
     return sums.facts.rows
 
 
 @single_threaded
-def added(*sums) -> Sums:
+def added(*sums: Sums) -> Sums:
     """Return the sum of one or two sums."""
     return sums[0] if len(sums) == 1 else sums[0] + sums[1]
 
 
-@sizeof.register(Sums)
-def _bytes(sums) -> int:
+def _bytes(sums: Sums) -> int:
     """Return the bytes that sums hold, by which workers decide what moves and what is spilled."""
-    arrays = []
+    arrays: list[pickle.PickleBuffer] = []
     rest = pickle.dumps(sums, protocol=5, buffer_callback=arrays.append)
     return len(rest) + sum(array.raw().nbytes for array in arrays)
+
+
+sizeof.register(Sums, _bytes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -12,6 +13,11 @@ from ..threads import one_blas_thread
 from .lazy import gathered
 from .plan import Plan, Sums
 from .wire import check_portable, read, written
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from ..progress import Progress
 
 CHUNK_ROWS = 250_000  # of a partition that are summed at a time
 GROUPS = 16  # of partitions, whose sums the executors add; the driver adds those of the groups
@@ -25,23 +31,23 @@ class SparkFrame:
 
     once, rows = False, None
 
-    def __init__(self, frame):
+    def __init__(self, frame: DataFrame) -> None:
         self.columns = list(frame.columns)
         self.frame = frame.toDF(*map(str, range(len(self.columns))))  # as Spark reads dots and the like in names
 
-    def chunks(self, columns, size) -> Iterator[pa.Table]:
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
         """Yield Arrow tables of at most about `size` rows, partition after partition."""
         columns = list(columns or self.columns)
         for table in gathered(_batches(self._select(columns)), size):
             yield table.rename_columns(columns)
 
-    def distinct(self, columns, among) -> pa.Table:
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pa.Table:
         """Return the different combinations of columns in rows where no column of `among` is missing."""
         complete = self.frame.dropna(subset=self._places(among)) if among else self.frame
         found = complete.select(self._places(columns)).distinct()
         return pa.Table.from_batches(_batches(found)).rename_columns(list(columns))
 
-    def sums(self, plan: Plan, shown) -> Sums:
+    def sums(self, plan: Plan, shown: Progress) -> Sums:
         """Return the sums of all rows, each partition's taken by the executor that holds it."""
         from pyspark.cloudpickle import dumps
         from pyspark.errors import PythonException
@@ -60,11 +66,11 @@ class SparkFrame:
         shown.add_rows(whole.facts.rows)
         return whole
 
-    def _select(self, columns):
+    def _select(self, columns: Sequence[str]) -> DataFrame:
         """Return the data frame with some columns."""
         return self.frame.select(self._places(columns))
 
-    def _places(self, columns) -> list[str]:
+    def _places(self, columns: Sequence[str]) -> list[str]:
         """Return the names of columns in `frame`."""
         return [str(self.columns.index(name)) for name in columns]
 
@@ -77,7 +83,7 @@ def partition_sums(plan: Plan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[
     knows of the rows.
     """
 
-    def sums(batches):
+    def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with one_blas_thread():
             tables = (table.rename_columns(plan.columns) for table in gathered(batches, CHUNK_ROWS))
             whole = Sums.total(map(plan.sums, tables))
@@ -98,18 +104,18 @@ def sum_of(rows: Iterable[tuple[bytes | None, str]]) -> Sums:
     return Sums.total(read(*row) for row in rows)
 
 
-def _row(sums) -> pa.RecordBatch:
+def _row(sums: Sums) -> pa.RecordBatch:
     """Return sums as a record batch of one row."""
     return pa.RecordBatch.from_arrays([[value] for value in written(sums)], schema=ARROW_SCHEMA)
 
 
-def _batches(frame) -> Iterator[pa.RecordBatch]:
+def _batches(frame: DataFrame) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a data frame of Spark, partition after partition."""
     for row in frame.mapInArrow(_streams, "stream binary").toLocalIterator():
         yield from pa.ipc.open_stream(row.stream)
 
 
-def _streams(batches):
+def _streams(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield for each record batch one of one row that holds it as an Arrow stream."""
     for batch in batches:
         sink = pa.BufferOutputStream()

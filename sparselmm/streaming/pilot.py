@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..checks import check_sizes
 from ..columns import Columns, Expression
-from ..crossproducts import full_rank_basis
 from ..data import Table, read_table, stacked
 from ..errors import DataError
 from ..formula import bare, spelled
 from ..frame import DesignSpec, positive, total, used
+from ..rank import full_rank_basis
 from ..roles import Grouping, read_roles
 from .facts import no_complete_row
 from .plan import Plan
 from .sources import CHUNK_ROWS
 from .wholeness import categories_of, check_rowwise, factors_of
+
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor
+
+    from ..roles import Roles
+    from .sources import Source
 
 PILOT_ROWS = 10_000
 SAMPLE_ROWS = 1_000
@@ -28,13 +35,13 @@ MOST_CATEGORIES = 20_000  # of a fixed effect, whose columns are dense
 
 def make_plan(
     formula: str,
-    source,
+    source: Source,
     *,
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
-    contrasts: Mapping | None = None,
-    context: Mapping | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the Plan of a formula on a source, whose first rows and categories are looked at.
 
@@ -68,14 +75,15 @@ def make_plan(
     return Plan(roles, spec, representatives(spec, sample), basis, center, missing)
 
 
-def without_levels(random) -> tuple[tuple[Columns, Grouping], ...]:
+def without_levels(random: Iterable[tuple[Columns, Grouping]]) -> tuple[tuple[Columns, Grouping], ...]:
     """Return what builds random terms, their groupings knowing no levels yet."""
     return tuple((columns, Grouping(grouping.factor, grouping.levels[:0])) for columns, grouping in random)
 
 
-def _head(source, roles) -> Table:
+def _head(source: Source, roles: Roles) -> Table:
     """Return the first complete rows of a source."""
-    found, rows, missing = [], 0, Counter()
+    found, rows = [], 0
+    missing: Counter[str] = Counter()
     chunks = getattr(source, "head", source.chunks)(roles.names, PILOT_ROWS)
     for frame in chunks:
         table = read_table(frame, roles.names)
@@ -86,13 +94,14 @@ def _head(source, roles) -> Table:
             found.append(complete)
         if sum(map(len, found)) >= PILOT_ROWS:
             break
-    chunks.close()
+    if hasattr(chunks, "close"):  # a generator, which may hold a file
+        chunks.close()
     if not found:
         raise no_complete_row(rows, missing)
     return stacked(found).part(roles.names, slice(0, PILOT_ROWS))
 
 
-def _categories(factor, roles, head, source) -> Table | None:
+def _categories(factor: Factor, roles: Roles, head: Table, source: Source) -> Table | None:
     """Return the columns that a categorical factor uses in rows with all its categories; None if it is numeric."""
     known = categories_of(factor, roles, head)
     if known is None:
@@ -101,11 +110,12 @@ def _categories(factor, roles, head, source) -> Table | None:
     names = expression.variables
     different = pd.DataFrame({name: head.columns[name] for name in names}).drop_duplicates()
     if len(different) == len(known):
-        tables = [read_table(source.distinct(names, roles.names), names)]
+        tables = iter([read_table(source.distinct(names, roles.names), names)])
     else:  # as of {x > 0}, where x has more values than can be listed
         chunks = getattr(source, "again", source.chunks)(roles.names, CHUNK_ROWS)
         tables = (read_table(frame, roles.names).complete(roles.names)[0].part(names) for frame in chunks)
-    found, seen = [], set()
+    found: list[Table] = []
+    seen: set[Any] = set()
     for table in tables:
         labels = pd.Series(np.asarray(expression.values(table))) if len(table) else pd.Series()
         new = ~labels.duplicated() & ~labels.isin(seen)
@@ -119,7 +129,7 @@ def _categories(factor, roles, head, source) -> Table | None:
     return stacked([table for table in found if len(table)])
 
 
-def _with_categories(head: Table, found) -> Table:
+def _with_categories(head: Table, found: Sequence[Table]) -> Table:
     """Return rows followed by others that hold all categories, in whose order these stand."""
     first = [
         Table(
@@ -134,7 +144,7 @@ def _with_categories(head: Table, found) -> Table:
     return Table(columns, {}, pd.RangeIndex(len(whole)))
 
 
-def _basis(roles, spec, head, exog):
+def _basis(roles: Roles, spec: DesignSpec, head: Table, exog: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the basis T (p, p) and the center (p,) of the least-squares fit to some rows."""
     weighing, offset = roles.weights_on(head), total(spec.offsets, head)
     weights = None if weighing is None else positive(weighing, head)
@@ -146,7 +156,7 @@ def _basis(roles, spec, head, exog):
     return widened(kept, T, Q.T @ (y if offset is None else y - offset), exog)
 
 
-def widened(kept, T, center, exog):
+def widened(kept: np.ndarray, T: np.ndarray, center: np.ndarray, exog: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a basis and center of the kept columns for all columns, the others scaled only."""
     size = np.sqrt(np.mean(exog**2, axis=0))
     basis, wide = np.diag(1.0 / np.where(size > 0, size, 1.0)), np.zeros(exog.shape[1])

@@ -11,10 +11,11 @@ A plan is made once (`make_plan`), pickles, and is then all that a reader of row
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,12 @@ from ..errors import DataError
 from ..formula import bare, spelled
 from ..frame import DesignSpec, positive, total
 from ..roles import Roles
-from .facts import Facts
+from .facts import Facts, no_complete_row
+
+if TYPE_CHECKING:
+    from ..terms import RandomTerm
+    from .model import StreamedModel
+    from .sources import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,13 @@ class Sums:
 
     cross: CrossProducts | None
     facts: Facts
+
+    @property
+    def products(self) -> CrossProducts:
+        """The cross-products; raises a DataError if no row is complete."""
+        if self.cross is None:
+            raise no_complete_row(self.facts.rows, self.facts.missing)
+        return self.cross
 
     def __add__(self, other: Sums) -> Sums:
         crosses = [part.cross for part in (self, other) if part.cross is not None]
@@ -46,7 +59,7 @@ class Sums:
         """Return the sum of an iterable, a tree of sums that holds few of them at a time."""
         facts = Facts()
 
-        def crosses():
+        def crosses() -> Iterator[CrossProducts]:
             nonlocal facts
             for part in parts:
                 facts = facts + part.facts
@@ -101,7 +114,7 @@ class Plan:
                 names.add(used[0])
         return frozenset(names)
 
-    def sums(self, frame, start: int = 0) -> Sums:
+    def sums(self, frame: Frame, start: int = 0) -> Sums:
         """Return the sums of the rows of any data frame; `start` is the number of its first row, for messages."""
         table = read_table(frame, self.roles.names)
         if isinstance(table.index, pd.RangeIndex) and table.index.start == 0:
@@ -122,7 +135,15 @@ class Plan:
         facts = self.facts_of(facts, complete, X, response, weights, offset)
         return Sums(CrossProducts.from_chunk(response, X, terms, weights, self.basis, self.center), facts)
 
-    def facts_of(self, facts: Facts, table: Table, X, response, weights, offset) -> Facts:
+    def facts_of(
+        self,
+        facts: Facts,
+        table: Table,
+        X: np.ndarray,
+        response: np.ndarray,
+        weights: np.ndarray | None,
+        offset: np.ndarray | None,
+    ) -> Facts:
         """Return facts with those of complete rows, whose fixed columns are X (n, p)."""
         fixed = self.spec.fixed
         predictors, size = table.part(fixed.variables), len(fixed.names)
@@ -133,11 +154,13 @@ class Plan:
         X = X @ self.basis
         return replace(facts, gram=X.T @ X)
 
-    def cross_products(self, frame) -> CrossProducts | None:
+    def cross_products(self, frame: Frame) -> CrossProducts | None:
         """Return the cross-products of the rows of any data frame, None if none is complete."""
         return self.sums(frame).cross
 
-    def arrays(self, table: Table):
+    def arrays(
+        self, table: Table
+    ) -> tuple[np.ndarray, np.ndarray, list[RandomTerm], np.ndarray | None, np.ndarray | None]:
         """Return response, fixed columns, terms, weights and offset of complete rows."""
         roles, spec = self.roles, self.spec
         weighing = roles.weights_on(table)
@@ -152,7 +175,7 @@ class Plan:
             total(spec.offsets, table),
         )
 
-    def model(self, sums: Sums):
+    def model(self, sums: Sums) -> StreamedModel:
         """Return the StreamedModel of the sums of all rows.
 
         Warns

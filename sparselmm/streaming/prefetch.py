@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-END = object()
+T = TypeVar("T")
+END: Any = object()
 
 
-def prefetched(chunks: Iterator) -> Iterator:
+def prefetched(chunks: Iterator[T]) -> Iterator[T]:
     """Yield what an iterator yields, the next one fetched by another thread in the meantime."""
     chunks = iter(chunks)
     with ThreadPoolExecutor(1) as reader:

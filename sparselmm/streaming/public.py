@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-def update(fit, new_rows, *, progress=False, chunk_rows=None, **options):
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..results import LinearMixedModelResults
+    from .model import StreamedModel
+
+
+def update(
+    fit: LinearMixedModelResults,
+    new_rows: Any,
+    *,
+    progress: bool = False,
+    chunk_rows: int | None = None,
+    **options: Any,
+) -> LinearMixedModelResults:
     """Fit the rows of a fit and further ones together, from the former optimum.
 
     The former rows are not needed: the cross-products of the new ones are added to theirs. Grouping factors may have
@@ -53,11 +69,11 @@ def update(fit, new_rows, *, progress=False, chunk_rows=None, **options):
     plan, sums = plan_and_sums(fit.model)
     source = open_source(new_rows) if is_source(new_rows) else Frames([new_rows])
     model = plan.model(sums + read(plan, source, progress, chunk_rows or CHUNK_ROWS))
-    options = {"reml": fit.reml, "start": fit.theta, "engine": fit._engine, "progress": progress} | options
-    return model.fit(**options)
+    given: dict[str, Any] = {"reml": fit.reml, "start": fit.theta, "engine": fit._engine, "progress": progress}
+    return model.fit(**given | options)
 
 
-def load_model(path, context=None):
+def load_model(path: str | Path, context: Mapping[str, Any] | None = None) -> StreamedModel:
     """Return the model that `StreamedModel.save` wrote.
 
     Parameters

@@ -9,16 +9,17 @@ A source has `columns` (names), `rows` (their number, None if unknown), `once` (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from ..data import Table, column_names, read_table
 from ..errors import DataError
 
+Frame = Any  # a data frame of any library, a dict of arrays or a Table
 CHUNK_ROWS = 1 << 20  # a multiple of DuckDB's vectors
 LAZY = {
     "duckdb": ("DuckDBPyRelation",),
@@ -34,18 +35,26 @@ LAZY = {
 class Source(Protocol):
     """Rows that are read in chunks."""
 
-    columns: list[str]
-    rows: int | None
-    once: bool
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
 
-    def chunks(self, columns: Sequence[str], size: int) -> Iterator:
+    @property
+    def rows(self) -> int | None:
+        """Number of rows, None if it is not known."""
+
+    @property
+    def once(self) -> bool:
+        """Whether the rows can be read only once."""
+
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield data frames of some columns, of about `size` rows each."""
 
-    def distinct(self, columns: Sequence[str], among: Sequence[str]):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> Frame:
         """Return a data frame of the different combinations of `columns` where no column of `among` is missing."""
 
 
-def is_source(data) -> bool:
+def is_source(data: object) -> bool:
     """Return whether data are read in chunks: a path, an iterator of frames, or what another library evaluates late."""
     if isinstance(data, (str, Path, Iterator)) or (hasattr(data, "chunks") and hasattr(data, "distinct")):
         return True
@@ -54,7 +63,7 @@ def is_source(data) -> bool:
     return _late(data) is not None
 
 
-def _late(data) -> str | None:
+def _late(data: object) -> str | None:
     """Return the library that evaluates `data` late, None if they are in memory."""
     for kind in type(data).__mro__:
         library = kind.__module__.partition(".")[0]
@@ -63,7 +72,7 @@ def _late(data) -> str | None:
     return None
 
 
-def open_source(data) -> Source:
+def open_source(data: Any) -> Source | Once:
     """Return the source of data that `is_source` recognises.
 
     Raises
@@ -110,17 +119,17 @@ class Frames:
 
     once = False
 
-    def __init__(self, frames):
+    def __init__(self, frames: Iterable[Frame]) -> None:
         self.frames = list(frames)
         self.columns = column_names(_checked(self.frames[0]))
         self.rows = sum(map(_length, self.frames))
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, cut to at most `size` rows."""
         for frame in self.frames:
             yield from pieces(_checked(frame), columns, size)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
         """Return the different combinations, frame by frame."""
         return distinct_of(self.chunks([*among], CHUNK_ROWS), columns, among)
 
@@ -130,7 +139,7 @@ class Once:
 
     once, rows = True, None
 
-    def __init__(self, frames):
+    def __init__(self, frames: Iterator[Frame]) -> None:
         self.frames, self.seen = frames, []
         with suppress(StopIteration):
             self.seen.append(_checked(next(frames)))
@@ -138,14 +147,14 @@ class Once:
             raise DataError("The iterator yields no data frame. Give one that has not been read yet.")
         self.columns = column_names(self.seen[0])
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, cut to at most `size` rows; those that `head` has looked at first."""
         while self.seen:
             yield from pieces(self.seen.pop(0), columns, size)
         for frame in self.frames:
             yield from pieces(_checked(frame), columns, size)
 
-    def head(self, columns, size):
+    def head(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames without taking them."""
         yield from (piece for frame in self.seen for piece in pieces(frame, columns, size))
         for frame in map(_checked, self.frames):
@@ -153,7 +162,7 @@ class Once:
             yield from pieces(frame, columns, size)
 
 
-def pieces(frame, columns, size):
+def pieces(frame: Frame, columns: Sequence[str], size: int) -> Iterator[Frame]:
     """Yield a frame in parts of at most `size` rows: itself, or Tables."""
     rows = _length(frame)
     if rows <= size:
@@ -164,7 +173,7 @@ def pieces(frame, columns, size):
         yield table.part(columns, slice(start, start + size))
 
 
-def _length(frame) -> int:
+def _length(frame: Frame) -> int:
     """Return the number of rows of a frame in memory."""
     if isinstance(frame, Table):
         return len(frame)
@@ -173,7 +182,7 @@ def _length(frame) -> int:
     return len(frame) if hasattr(frame, "__len__") else getattr(frame, "num_rows", 0)
 
 
-def distinct_of(chunks, columns, among) -> pd.DataFrame:
+def distinct_of(chunks: Iterable[Frame], columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
     """Return the different combinations of columns in complete rows of chunks, which are read once."""
     found = None
     for chunk in chunks:
@@ -183,7 +192,7 @@ def distinct_of(chunks, columns, among) -> pd.DataFrame:
     return found
 
 
-def _checked(frame):
+def _checked(frame: Frame) -> Frame:
     """Return an element of an iterator of frames; raise if it is none."""
     if isinstance(frame, (str, bytes, int, float)) or frame is None:
         raise DataError(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import narwhals as nw
 
 from ..data import Table, read_table
 from .sources import CHUNK_ROWS, Once, distinct_of, pieces
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow
+
+    from .sources import Frame, Source
 
 
 class rereadable:  # noqa: N801
@@ -17,14 +25,17 @@ class rereadable:  # noqa: N801
     in a temporary folder, from which it is read then.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Source | Once) -> None:
         self.source = source
+        self.folder: TemporaryDirectory[str] | None = None
 
-    def __enter__(self):
-        self.folder = TemporaryDirectory(prefix="sparselmm-") if self.source.once else None
-        return Spool(self.source, self.folder.name) if self.folder else self.source
+    def __enter__(self) -> Source:
+        if isinstance(self.source, Once) or self.source.once:
+            self.folder = TemporaryDirectory(prefix="sparselmm-")
+            return Spool(self.source, self.folder.name)
+        return self.source
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.folder:
             self.folder.cleanup()
 
@@ -34,15 +45,17 @@ class Spool:
 
     once, rows = False, None
 
-    def __init__(self, source: Once, folder: str):
+    def __init__(self, source: Source | Once, folder: str) -> None:
         self.source, self.folder, self.columns = source, folder, source.columns
-        self.files = None
+        self.files: list[str] | None = None
 
-    def head(self, columns, size):
+    def head(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the first frames without taking them."""
-        return self.source.head(columns, size) if self.files is None else self.chunks(columns, size)
+        if self.files is None and isinstance(self.source, Once):
+            return self.source.head(columns, size)
+        return self.again(columns, size)
 
-    def chunks(self, columns, size):
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, cut to at most `size` rows."""
         if self.files is None:
             yield from self.source.chunks(columns, size)
@@ -52,29 +65,29 @@ class Spool:
         for path in self.files:
             yield from pieces(pyarrow.feather.read_table(path, columns=list(columns)), columns, size)
 
-    def again(self, columns, size):
+    def again(self, columns: Sequence[str], size: int) -> Iterator[Frame]:
         """Yield the frames, which can then be read again: the first time, all rows are read and written."""
         if self.files is None:
-            self._write(columns)
+            self.files = self._written(columns)
         return self.chunks(columns, size)
 
-    def distinct(self, columns, among):
+    def distinct(self, columns: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
         """Return the different combinations of columns in complete rows."""
         return distinct_of(self.again(among, CHUNK_ROWS), columns, among)
 
-    def _write(self, columns):
-        """Write the rows to a file for each frame."""
+    def _written(self, columns: Sequence[str]) -> list[str]:
+        """Return the files to which the rows are written, one for each frame."""
         import pyarrow.feather
 
-        files = []
+        files: list[str] = []
         for frame in self.source.chunks(columns, CHUNK_ROWS):
             path = f"{self.folder}/{len(files)}.arrow"
             pyarrow.feather.write_feather(as_arrow(frame, columns), path, compression="uncompressed")
             files.append(path)
-        self.files = files
+        return files
 
 
-def as_arrow(frame, columns):
+def as_arrow(frame: Frame, columns: Sequence[str]) -> pyarrow.Table:
     """Return columns of any data frame as an Arrow table."""
     import pyarrow as pa
 

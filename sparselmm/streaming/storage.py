@@ -6,8 +6,7 @@ import ast
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -28,6 +27,9 @@ from .wholeness import check_rowwise
 from .wire import read, written
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..model import LinearMixedModel
     from .model import StreamedModel
 
 FORMAT = 1
@@ -42,13 +44,14 @@ PLAIN = (
 )  # fmt: skip
 
 
-def save(model, path) -> None:
+def save(model: LinearMixedModel, path: str | Path) -> None:
     """Write a model from a formula to a file; see `StreamedModel.save`."""
     plan, sums = plan_and_sums(model)
     roles = plan.roles
     check_rowwise(roles, plan.sample)
     _check_plain(roles.formula, roles.scope.namespace)
-    arrays, columns = {}, {}
+    arrays: dict[str, Any] = {}
+    columns: dict[str, dict[str, bool]] = {}
     for number, (name, values) in enumerate(plan.sample.columns.items()):
         columns[name], arrays[f"{number}"] = {}, values
         if isinstance(values, pd.Categorical):
@@ -71,10 +74,10 @@ def save(model, path) -> None:
         with archive.open("sample.npz", "w") as file:
             np.savez(file, **arrays)
         with archive.open("cross.npz", "w", force_zip64=True) as file:
-            sums.cross.save(file)
+            sums.products.save(file)
 
 
-def load(path: str | Path, context: Mapping) -> StreamedModel:
+def load(path: str | Path, context: Mapping[str, Any]) -> StreamedModel:
     """Return the model that `save` wrote; see `sparselmm.load_model`."""
     with open(path, "rb") as file:
         try:
@@ -84,7 +87,7 @@ def load(path: str | Path, context: Mapping) -> StreamedModel:
             raise DataError(f"{path} holds no model that can be read ({reason}). Save it again.") from None
 
 
-def _model(file: BinaryIO, context: Mapping) -> StreamedModel:
+def _model(file: IO[bytes], context: Mapping[str, Any]) -> StreamedModel:
     """Return the model in a binary file."""
     with opened_archive(file) as archive:
         facts = json.loads(archive.read("model.json"))
@@ -104,7 +107,9 @@ def _model(file: BinaryIO, context: Mapping) -> StreamedModel:
     return plan.model(replace(read(None, facts["facts"]), cross=cross))
 
 
-def _plan(facts, arrays, cross, context) -> Plan:
+def _plan(
+    facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], cross: CrossProducts, context: Mapping[str, Any]
+) -> Plan:
     """Return the plan of a file."""
     columns = {}
     for number, (name, kind) in enumerate(facts["columns"].items()):
@@ -122,12 +127,12 @@ def _plan(facts, arrays, cross, context) -> Plan:
     return Plan(roles, spec, sample, cross.basis, cross.center, facts["missing"])
 
 
-def _objects(values):
+def _objects(values: np.ndarray) -> np.ndarray:
     """Return texts as objects, other arrays as they are."""
     return values.astype(object) if values.dtype.kind == "U" else values
 
 
-def _check_plain(formula, context) -> None:
+def _check_plain(formula: str, context: Mapping[str, Any]) -> None:
     """Raise a DataError if a formula does more than arithmetic and calls of functions that are known to be harmless."""
     calls = {*TRANSFORMS, *R_NAMES, *context, "abs", "max", "min", "offset", "round"} - {
         "np",
@@ -156,7 +161,7 @@ def _check_plain(formula, context) -> None:
                 )
 
 
-def _name_of(column, kind) -> str:
+def _name_of(column: str, kind: object) -> str:
     """Return the name of contrasts."""
     for name in CONTRASTS:
         if getattr(ContrastsRegistry, name) is kind:

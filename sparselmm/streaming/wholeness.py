@@ -6,7 +6,9 @@ rows, on every other of these in the opposite order, and on single ones. What th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,11 @@ from ..errors import DataError
 from ..formula import bare, column_name, formula_terms, spelled
 from ..roles import Roles
 
+if TYPE_CHECKING:
+    from formulaic.parser.types import Factor
+
+    from ..columns import Scope
+
 PROBES = (0.0, 0.37, 0.71, 1.0)  # where among the rows single ones are taken
 ROUNDING = 1e-9  # of the largest value of a column
 
@@ -24,8 +31,8 @@ ROUNDING = 1e-9  # of the largest value of a column
 def check_rowwise(roles: Roles, table: Table) -> None:
     """Raise a DataError that names the first function whose value in a row depends on other rows of the table."""
     n = len(table)
-    subsets = [np.arange(n)[1::2][::-1], *([int(share * (n - 1))] for share in PROBES)]
-    subsets = [np.asarray(rows) for rows in subsets if len(rows) < n and len(rows)]
+    subsets = [np.arange(n)[1::2][::-1], *(np.array([int(share * (n - 1))]) for share in PROBES)]
+    subsets = [rows for rows in subsets if 0 < len(rows) < n]
     texts = [roles.response, *roles.offsets, *(text for bar in roles.bars for text in bar.factor)]
     for text in dict.fromkeys(texts):
         if column_name(text) is None:
@@ -37,18 +44,24 @@ def check_rowwise(roles: Roles, table: Table) -> None:
                 _compare(spelled(factor), _labels if categorical else _matrix, roles, table, subsets)
 
 
-def factors_of(text) -> list:
+def factors_of(text: str) -> list[Factor]:
     """Return the different factors of one side of a formula, the intercept left out."""
     factors = {factor.expr: factor for term in formula_terms(text) for factor in term.factors if factor.expr != "1"}
     return list(factors.values())
 
 
-def categories_of(factor, roles: Roles, table: Table):
+def categories_of(factor: Factor, roles: Roles, table: Table) -> Sequence[Any] | None:
     """Return the categories that a factor of the formula has in a table, None if it is numeric."""
     return Columns.fit(f"0 + {spelled(factor)}", table, _fresh(roles))[0].categories(factor)
 
 
-def _compare(text, evaluated, roles, table, subsets):
+def _compare(
+    text: str,
+    evaluated: Callable[[str, Roles, Table], np.ndarray],
+    roles: Roles,
+    table: Table,
+    subsets: list[np.ndarray],
+) -> None:
     """Raise a DataError if an expression has other values in subsets of the rows of a table."""
     whole = evaluated(text, roles, table)
     for rows in subsets:
@@ -64,17 +77,17 @@ def _compare(text, evaluated, roles, table, subsets):
             )
 
 
-def _labels(text, roles, table):
+def _labels(text: str, roles: Roles, table: Table) -> np.ndarray:
     """Return the values of an expression (n, 1)."""
     return np.asarray(Expression.on(text, table, _fresh(roles)).values(table))[:, None]
 
 
-def _matrix(text, roles, table):
+def _matrix(text: str, roles: Roles, table: Table) -> np.ndarray:
     """Return the columns that a factor adds to a model matrix, (n, c)."""
     return Columns.fit(f"0 + {text}", table, _fresh(roles))[1]
 
 
-def _equal(values, expected):
+def _equal(values: np.ndarray, expected: np.ndarray) -> bool:
     """Return whether values are equal, numbers up to rounding."""
     if values.shape != expected.shape:
         return False
@@ -85,6 +98,6 @@ def _equal(values, expected):
     return bool((pd.DataFrame(values).astype(str) == pd.DataFrame(expected).astype(str)).all(axis=None))
 
 
-def _fresh(roles):
+def _fresh(roles: Roles) -> Scope:
     """Return the scope of the formula without what its functions remember."""
     return replace(roles.scope, memory={})

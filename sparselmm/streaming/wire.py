@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def read(cross: bytes | None, facts: str) -> Sums:
     return Sums(products, from_json(json.loads(facts)))
 
 
-def as_json(value):
+def as_json(value: Any) -> Any:
     """Return facts, or a part of them, as JSON holds it; labels of other types than `READERS` become texts."""
     if isinstance(value, np.generic):
         return as_json(value.item())
@@ -72,7 +73,7 @@ def as_json(value):
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def from_json(held):
+def from_json(held: Any) -> Any:
     """Return the facts, or the part of them, that JSON holds."""
     if isinstance(held, list):
         return [from_json(part) for part in held]
@@ -83,6 +84,6 @@ def from_json(held):
     return {name: from_json(part) for name, part in held.items()}
 
 
-def _kind(name, content) -> dict:
+def _kind(name: str, content: Any) -> dict[str, Any]:
     """Return the JSON object of one of `READERS`."""
     return {"kind": name, "of": content}
