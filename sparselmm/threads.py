@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -120,7 +120,11 @@ def _set_counts(counts: list[tuple[Any, int]]) -> None:
 
 
 _one_thread = Shared(_counts_now, lambda: _set_counts([(pool, 1) for pool, _ in _counts_now()]), _set_counts)
-one_blas_thread = _one_thread.block  #: a context: run the block with BLAS on one thread
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Run the block with BLAS on one thread."""
+    return _one_thread.block()
 
 
 @contextmanager

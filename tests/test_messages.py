@@ -267,6 +267,19 @@ def test_profiles_that_end_early(name, value, message, fit, monkeypatch):
         fit.profile(which="x")
 
 
+def test_profiles_below_the_fit():
+    point = Point(0.5, np.zeros(2), None, 1.0, 0.0, None, 2.0, 1.0)
+    with pytest.raises(curve.ProfileError, match="the fit is not the maximum of the likelihood"):
+        curve.scored(point, replace(point, deviance=2.0), 1)
+
+
+def test_files_without_duckdb(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    (tmp_path / "rows.csv").write_text("y,x,g\n1,2,3\n")
+    with pytest.raises(ImportError, match=r"needs DuckDB and pyarrow: pip install 'sparselmm\[stream\]'"):
+        lmer("y ~ x + (1 | g)", tmp_path / "rows.csv")
+
+
 def test_a_correlations_end_is_above_its_path(monkeypatch):
     point = Point(0.5, np.zeros(2), None, 0.0, 0.0, None, 2.0, 1.0)
     monkeypatch.setattr(curve, "settle", lambda *_: point)

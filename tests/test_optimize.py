@@ -206,7 +206,7 @@ def test_a_variance_in_the_span_of_the_fixed_effects_is_flat():
     x = rng.standard_normal(570)
     y = x * (1 + diet) + rng.standard_normal(50)[unit] + rng.standard_normal(570)
     data = {"y": y, "x": x, "diet": diet, "unit": unit}
-    with pytest.warns(DataWarning, match=r"'diet': the fixed effects factor\(diet\).* determine .* of every level of diet"):
+    with pytest.warns(DataWarning, match=r"'diet': the fixed effects factor\(diet\).* determine .* level of diet"):
         fit = lmer("y ~ x * factor(diet) + (1 | diet) + (1 | unit)", data)
     assert fit.optimizer.flat_terms == ["diet"]
     assert "say nothing about a variance of diet, which tests take as known" in " ".join(str(fit.summary()).split())

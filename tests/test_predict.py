@@ -199,7 +199,8 @@ def test_columns_that_depend_on_their_row(sleepstudy):
     """Functions that remember the fit, and those of one row, raise no warning."""
     data = sleepstudy.assign(f=np.tile(["u", "v", "w"], 60))
     fit = sparselmm.lmer(
-        "Reaction ~ bs(Days, df=4) + np.log(Days + 1) + C(f, contr.sum) + (scale(Days) | Subject) + (1 | {f + 'x'}:Subject)",
+        "Reaction ~ bs(Days, df=4) + np.log(Days + 1) + C(f, contr.sum)"
+        " + (scale(Days) | Subject) + (1 | {f + 'x'}:Subject)",
         data,
     )
     np.testing.assert_allclose(fit.predict(data[5:8]), fit.fittedvalues[5:8])

@@ -70,7 +70,8 @@ class Source:
     def texts(self, node: ast.expr, body: ast.AST, depth: int = 0) -> list[Text]:
         """Return the texts that an expression inside a function can have."""
         if isinstance(node, ast.Constant):
-            return [Text(str(node.value), frozenset({(self.module, place(node))}))]
+            places = {(self.module, place(node))} if isinstance(node.value, str) else set()
+            return [Text(str(node.value), frozenset(places))]
         if isinstance(node, ast.JoinedStr):
             whole = Text("", frozenset({(self.module, place(node))}))
             return [sum(chosen, whole) for chosen in product(*(self._part(part, body, depth) for part in node.values))]
@@ -98,7 +99,8 @@ class Source:
             return [Text(node.value)]
         name = name_of(node.value)
         texts = self.texts(node.value, body, depth) if name in SENTENCES or name.isupper() else []
-        return texts if texts and all(text.strings for text in texts) else [Text(placeholder(node.value))]
+        known = texts and all(text.strings or text.text.isdecimal() for text in texts)
+        return texts if known else [Text(placeholder(node.value))]
 
     def _given(self, function: ast.AST, name: str) -> Iterator[tuple[Source, ast.expr, ast.AST]]:
         """Yield what calls give a parameter of a function, and the module and function they are in."""
