@@ -48,7 +48,7 @@ class Alias:
     terms: tuple[str, ...]
     message: str
     exchangeable: bool
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Entry, ...]
 
     def __str__(self) -> str:
         return self.message
@@ -69,24 +69,24 @@ def warn_of_aliases(cross: CrossProducts, terms: Sequence[Any], names: Sequence[
         dependent, absorbed = _dependent(cross, k), _absorbed(cross, k)
         if dependent is not None:
             total = cross.diagonal[k].sum(axis=0)
-            found.append(_warned((term.name,), _on_dependent(total, term, dependent), exchangeable=True))
+            found.append(_warned(terms, [(k, dependent, dependent)], _on_dependent(total, term, dependent), True))
         elif absorbed is not None:
             message = _on_absorbed(cross, k, term, absorbed, names)
-            found.append(_warned((term.name,), message, exchangeable=False))
+            found.append(_warned(terms, [(k, absorbed, absorbed)], message, exchangeable=False))
         else:
             usable.append(k)
     for entries in _combinations(cross, usable):
-        involved = tuple(dict.fromkeys(terms[k].name for k, _, _ in entries if k >= 0))
         inside = len({k for k, _, _ in entries}) == 1
         message = _on_one_term(cross, terms, entries) if inside else _on_several_terms(terms, entries)
-        found.append(_warned(involved, message, exchangeable=True))
+        found.append(_warned(terms, entries, message, exchangeable=True))
     return tuple(found)
 
 
-def _warned(terms: tuple[str, ...], message: str, exchangeable: bool) -> Alias:
+def _warned(terms: Sequence[Any], entries: Sequence[Entry], message: str, exchangeable: bool) -> Alias:
     """Give the warning and return the Alias."""
     warn(message, DataWarning)
-    return Alias(terms, message, exchangeable)
+    involved = tuple(dict.fromkeys(terms[k].name for k, _, _ in entries if k >= 0))
+    return Alias(involved, message, exchangeable, tuple(entries))
 
 
 def _on_dependent(total: np.ndarray, term: Any, i: int) -> str:
