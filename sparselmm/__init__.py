@@ -10,9 +10,10 @@ from .crossproducts import CrossProducts
 from .engine_comparison import compare_engines
 from .errors import ConvergenceWarning, DataError, DataWarning, EngineError, FitInterrupted, FormulaError
 from .mixedlm import MixedLM, MixedLMParams, MixedLMResults, VCSpec
-from .model import LinearMixedModel, lmer
+from .model import LinearMixedModel
 from .planning.design import simulate_design
 from .planning.public import power
+from .public import lmer
 from .results import LinearMixedModelResults
 from .streaming.public import load_model, update
 from .terms import RandomTerm

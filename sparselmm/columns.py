@@ -14,7 +14,16 @@ import pandas as pd
 from .caller import warn
 from .data import Table, near, plain, scattered
 from .errors import DataError, DataWarning
-from .formula import FORMULAIC_MOVED, bare, column_name, formula_terms, lookups, numeric_candidates, quoted, spelled
+from .formula_text import (
+    FORMULAIC_MOVED,
+    bare,
+    column_name,
+    formula_terms,
+    lookups,
+    numeric_candidates,
+    quoted,
+    spelled,
+)
 from .threads import Shared
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ class CrossProducts:
     ) -> CrossProducts:
         """Return the cross-products of some rows in a given basis T, with the response y - XTc of a given center c.
 
-        The `sum` of those of all chunks, settled, is what `from_arrays` returns for all rows.
+        The `sum` of those of all chunks, after `settle`, is what `from_arrays` returns for all rows.
 
         Parameters
         ----------
@@ -252,19 +252,6 @@ class CrossProducts:
         XX, Xy = A.T @ self.XX[np.ix_(kept, kept)] @ A, A.T @ self.Xy[kept]
         orthonormal = replace(self, XX=XX, Xy=Xy, ZX=self.ZX[:, kept] @ A, basis=basis, center=R @ self.center)
         return kept, orthonormal.rebased(basis, orthonormal.center + np.linalg.solve(XX, Xy))
-
-    def settled(self) -> CrossProducts:
-        """Return the same sums in an orthonormal basis, around the least-squares fit.
-
-        Raises
-        ------
-        DataError
-            If the fixed-effects columns are linearly dependent over all rows; see `settle`.
-        """
-        kept, cross = self.settle()
-        if len(kept) < self.n_fixed:
-            raise DataError("The fixed-effects columns are linearly dependent. Leave some of them out.")
-        return cross
 
     def with_response(
         self, y: np.ndarray, X: np.ndarray, terms: Sequence[RandomTerm], weights: np.ndarray | None = None

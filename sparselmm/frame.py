@@ -12,7 +12,7 @@ import pandas as pd
 from .columns import Columns, Expression
 from .data import Table, column_names, plain, read_table
 from .errors import DataError
-from .formula import bare, quoted
+from .formula_text import bare, quoted
 from .roles import Grouping, Roles, read_roles
 from .terms import RandomTerm
 
@@ -136,7 +136,7 @@ class DesignSpec:
             raise DataError("The model was not fitted with an array of offsets: leave out offset=.")
         table = read_table(new_data, sorted(names - {OFFSET}))
         if offset is not None:
-            table = _with_array(table, OFFSET, offset)
+            table = with_array(table, OFFSET, offset)
         random = [(grouping.codes(table), columns.build(table)) for columns, grouping in built]
         return self.fixed.build(table), random, table.index, total(self.offsets, table)
 
@@ -201,7 +201,7 @@ def build_design(
         table, weighing = _with_argument(weights, WEIGHTS, table, roles)
 
     missing_counts = {name: int(mask.sum()) for name, mask in table.missing.items()}
-    table, kept = _kept(table, missing)
+    table, kept = complete_rows(table, missing)
     response = Expression.on(roles.response, table, roles.scope)
     columns, exog = Columns.fit(roles.fixed, table, roles.scope)
     terms, random = zip(*(roles.fit_term(k, table) for k in range(len(roles.bars))), strict=True)
@@ -224,10 +224,10 @@ def build_design(
 
 def _with_argument(value: ArrayLike, name: str, table: Table, roles: Roles) -> tuple[Table, Expression]:
     """Return the table with an array that was given as an argument, and the expression that reads it."""
-    return _with_array(table, name, value), Expression(quoted(name), (name,), roles.scope)
+    return with_array(table, name, value), Expression(quoted(name), (name,), roles.scope)
 
 
-def _with_array(table: Table, name: str, value: ArrayLike) -> Table:
+def with_array(table: Table, name: str, value: ArrayLike) -> Table:
     """Return the table with an array as one more column."""
     index = getattr(value, "index", None)
     if isinstance(index, pd.Index) and not index.equals(table.index):
@@ -239,7 +239,7 @@ def _with_array(table: Table, name: str, value: ArrayLike) -> Table:
     return Table(table.columns | {name: values}, masks, table.index)
 
 
-def _kept(table: Table, missing: str) -> tuple[Table, np.ndarray | None]:
+def complete_rows(table: Table, missing: str) -> tuple[Table, np.ndarray | None]:
     """Return the rows without missing values, unused categories dropped, and their mask (None if all are kept)."""
     complete, kept = table.complete(table.columns)
     counts = ", ".join(f"{name!r} {mask.sum()}" for name, mask in table.missing.items())

@@ -1,4 +1,4 @@
-"""LinearMixedModel and lmer: where data frames and likelihoods meet."""
+"""LinearMixedModel: where data frames and likelihoods meet."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ from .checks import (
 )
 from .crossproducts import CrossProducts, rounding
 from .engines.choose import choose, choose_engine
-from .errors import ConvergenceWarning, DataError, DataWarning, FitInterrupted
+from .errors import ConvergenceWarning, DataError, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
-from .habits import explains
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE
 from .polish import Search
 from .progress import Progress
-from .rank import full_rank_basis
+from .rank import dropped_columns, full_rank_basis
 from .results import LinearMixedModelResults
-from .start import moment_start
+from .start import start_of
 from .terms import RandomTerm, unique_names
 from .threads import single_threaded
 
@@ -41,92 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .data import Table
-    from .fitted import FittedModel
     from .frame import Design
-    from .record import FitRecord
+    from .start import Start
     from .streaming.design import StreamedDesign
-
-    Start = ArrayLike | FittedModel | FitRecord | FitInterrupted  # θ, or what to go on from
-
-
-@explains(
-    REML="reml=",
-    method="reml=True (REML) or reml=False (maximum likelihood)",
-    subset="data[rows]",
-    control="LinearMixedModel.from_formula(...).fit(tolerance=..., max_evaluations=...)",
-    na_action="missing='drop' or 'raise'",
-    family="a package for generalised models: the errors here are Gaussian",
-    groups="a bar in the formula, (1 | g), or MixedLM for statsmodels' interface",
-    re_formula="a bar in the formula, (x | g), or MixedLM for statsmodels' interface",
-)
-def lmer(
-    formula: str,
-    data: Any,
-    reml: bool = True,
-    *,
-    weights: str | ArrayLike | None = None,
-    offset: str | ArrayLike | None = None,
-    missing: str = "drop",
-    start: Start | None = None,
-    contrasts: Mapping[str, Any] | None = None,
-    engine: str = "auto",
-    memory_limit: float | str | None = None,
-    progress: bool = False,
-    rng: int | np.random.Generator = 0,
-    context: Mapping[str, Any] | None = None,
-) -> LinearMixedModelResults:
-    """Fit a linear mixed model given as an lme4 formula.
-
-    Parameters
-    ----------
-    formula : str
-        Such as ``"y ~ x + (1 + x | subject) + (1 | item)"``.
-    data : DataFrame or source
-        pandas, polars, Arrow, or a dictionary of columns. A source is read in chunks and need not fit the memory:
-        paths of Parquet or CSV files, a DuckDB relation, an Arrow dataset or reader, a polars LazyFrame, a Dask or
-        Spark DataFrame, or an iterator of data frames.
-    reml : bool
-        Restricted maximum likelihood (default) or maximum likelihood.
-    weights, offset : str or array_like, optional
-        Column name or values, one for each row of the data; the residual variance is σ²/weight.
-    missing : {"drop", "raise"}
-        What to do with rows that have missing values in a used column.
-    contrasts : dict, optional
-        Column name to ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or contrasts of formulaic.
-    start, engine, memory_limit, rng
-        See `LinearMixedModel.fit`.
-    progress : bool
-        Whether to show rows read and steps taken; needs tqdm.
-    context : mapping, optional
-        Names that the formula may use besides the columns; default: the caller's variables.
-
-    Returns
-    -------
-    LinearMixedModelResults
-
-    Raises
-    ------
-    FormulaError, DataError, EngineError
-
-    Examples
-    --------
-    >>> import sparselmm
-    >>> data = sparselmm.datasets.load("sleepstudy")
-    >>> fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", data)
-    >>> float(round(fit.params["Days"], 3))
-    10.467
-    """
-    model = LinearMixedModel.from_formula(
-        formula,
-        data,
-        weights=weights,
-        offset=offset,
-        missing=missing,
-        contrasts=contrasts,
-        context=caller_variables() if context is None else context,
-        progress=progress,
-    )
-    return model.fit(reml=reml, start=start, engine=engine, memory_limit=memory_limit, progress=progress, rng=rng)
 
 
 class LinearMixedModel:
@@ -278,13 +194,8 @@ class LinearMixedModel:
 
         kept, basis = full_rank_basis(exog, weights)
         self.kept = kept
-        self.dropped = [name for i, name in enumerate(exog_names) if i not in set(kept)]
+        self.dropped = dropped_columns(exog_names, kept)
         if self.dropped:
-            warn(
-                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped. "
-                "Leave them out; centre a column that hardly varies about a large mean.",
-                DataWarning,
-            )
             exog = exog[:, kept]
         check_rows(n, exog.shape[1])
         self.endog, self.exog, self.terms = endog, exog, tuple(terms)
@@ -419,7 +330,7 @@ class LinearMixedModel:
         """
         if not isinstance(reml, (bool, np.bool_)):
             raise ValueError(f"reml must be True (REML) or False (maximum likelihood), not {reml!r}.")
-        start = self._start(start)
+        start = start_of(start, self.cross)
         choice = choose(self.cross, engine, memory_limit, self.terms, self.weights)
         with Progress(progress) as shown:
             search = Search(choice, self.cross, reml, rng, tolerance, max_evaluations, shown)
@@ -434,17 +345,3 @@ class LinearMixedModel:
             message = "Converged, but some variances have no estimate of their own: see model.aliased."
             record = replace(record, message=message)
         return LinearMixedModelResults(self, likelihood, record, evaluation)
-
-    def _start(self, start: Start | None) -> np.ndarray:
-        """Return the start value of θ that `start` means, see `fit`."""
-        if start is None:
-            return moment_start(self.cross)
-        start = getattr(start, "record", start)
-        start = np.asarray(getattr(start, "theta", start), dtype=float)
-        size = self.cross.relative_factor.n_theta
-        if start.shape != (size,):
-            raise ValueError(f"start has shape {start.shape}; this model has {size} entries of theta.")
-        if not np.isfinite(start).all():
-            raise ValueError("start holds missing or infinite values.")
-        check_sizes([("start", start)], smallest=0.0)
-        return start

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import scipy.linalg as sla
 
+from .caller import warn
 from .covariance import triangle
+from .errors import DataWarning
 
 RANK_TOLERANCE = 1e-7  # R's: a column whose part outside the others' span is smaller than this is dependent
 SAFE_PIVOT = 1e-8  # Cholesky pivot (squared relative residual) above which a Gram matrix decides the rank
@@ -60,6 +64,19 @@ def independent_columns(XX: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, 
             R[r, j] = np.sqrt(pivot)
             kept.append(j)
     return np.array(kept, dtype=int), R[: len(kept)] * size
+
+
+def dropped_columns(names: Sequence[str], kept: Iterable[int]) -> list[str]:
+    """Return the names of the columns of X that are not `kept`, and warn of them if there are any."""
+    positions = set(kept)
+    dropped = [name for i, name in enumerate(names) if i not in positions]
+    if dropped:
+        warn(
+            f"The fixed-effects columns {', '.join(dropped)} depend linearly on the others and were dropped. "
+            "Leave them out; centre a column that hardly varies about a large mean.",
+            DataWarning,
+        )
+    return dropped
 
 
 def inverse_upper(R: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from .caller import warn
 from .columns import Columns, Expression, Scope, positions, resolve
 from .data import Table, read_table, scattered
 from .errors import DataError, DataWarning
-from .formula import Bar, bare, expand_dot, idle_powers, lookups, parse_formula, quoted
+from .formula import Bar, expand_dot, idle_powers, parse_formula
+from .formula_text import bare, lookups, quoted
 from .terms import RandomTerm, factorize, unique_names
 
 

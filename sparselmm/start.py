@@ -1,18 +1,42 @@
-"""Start values of θ from moments: quadratic forms of the least-squares residuals, no factorisation."""
+"""Start values of θ: those that a user means, else from moments: quadratic forms of the least-squares residuals."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import scipy.linalg as sla
 import scipy.sparse as sp
 
+from .checks import check_sizes
+
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from .crossproducts import CrossProducts
+    from .errors import FitInterrupted
+    from .fitted import FittedModel
+    from .record import FitRecord
+
+    Start: TypeAlias = ArrayLike | FittedModel | FitRecord | FitInterrupted  # θ, or what to go on from
 
 SMALLEST = 0.3  # start for a variance that the moments put below this many residual variances of a level mean
 LARGEST = 1e3  # and the largest relative standard deviation, in units of the column's root mean square
+
+
+def start_of(start: Start | None, cross: CrossProducts) -> np.ndarray:
+    """Return the start value of θ that `start` means, (m,), see `LinearMixedModel.fit`."""
+    if start is None:
+        return moment_start(cross)
+    start = getattr(start, "record", start)
+    start = np.asarray(getattr(start, "theta", start), dtype=float)
+    size = cross.relative_factor.n_theta
+    if start.shape != (size,):
+        raise ValueError(f"start has shape {start.shape}; this model has {size} entries of theta.")
+    if not np.isfinite(start).all():
+        raise ValueError("start holds missing or infinite values.")
+    check_sizes([("start", start)], smallest=0.0)
+    return start
 
 
 def moment_start(cross: CrossProducts) -> np.ndarray:

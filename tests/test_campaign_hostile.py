@@ -16,18 +16,18 @@ def test_nothing_hostile_gets_through(name):
 
 def test_files_that_run_code_are_found(monkeypatch):
     """The campaign sees the code that a file ran before names with backticks were refused."""
-    from campaign import files, formulas
+    from campaign import _changed_files, files, formulas
 
-    from sparselmm import columns, formula, roles
+    from sparselmm import columns, formula, formula_text, roles
 
     def quoted(name):
         return name if name.isidentifier() else f"`{name}`"
 
-    for module in (formula, columns, roles):
+    for module in (formula_text, formula, columns, roles):
         monkeypatch.setattr(module, "quoted", quoted)
-    monkeypatch.setattr(files, "CHANGES", [files.formulas])
+    monkeypatch.setattr(files, "CHANGES", [_changed_files.formulas])
     monkeypatch.setattr(files, "KINDS", {"model": files.KINDS["model"]})
-    monkeypatch.setattr(files, "EVIL_NAMES", files.EVIL_NAMES[:1])
+    monkeypatch.setattr(_changed_files, "EVIL_NAMES", _changed_files.EVIL_NAMES[:1])
     outcome = files.run(25, seed=1)
     files.CANARY.unlink(missing_ok=True)
     assert any("code of the file was run" in failure["came"] for failure in outcome.failures)

@@ -62,12 +62,11 @@ def test_verbs_match_dense_algebra(kinds, weighted):
         engine.factorize(theta)
         assert engine.logdet() == pytest.approx(-np.linalg.slogdet(inverse)[1], abs=1e-9)
         np.testing.assert_allclose(engine.solve(rhs), inverse @ rhs, atol=1e-9)
-        sums, marginal_sums = engine.inverse_block_sums(), engine.marginal_block_sums()
+        marginal_sums = engine.marginal_block_sums()
         for k, (shape, part) in enumerate(zip(cross.shapes, cross.relative_factor.effect_slices, strict=True)):
             c = shape.n_columns
             each = [slice(at, at + c) for at in range(part.start, part.stop, c)]
             np.testing.assert_allclose(engine.inverse_blocks(k), [inverse[s, s] for s in each], atol=1e-9)
-            np.testing.assert_allclose(sums[k], sum(inverse[s, s] for s in each), atol=1e-9)
             np.testing.assert_allclose(marginal_sums[k], sum(marginal[s, s] for s in each), atol=1e-8)
 
 

@@ -5,18 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparselmm.errors import DataError, FormulaError
-from sparselmm.formula import (
-    Bar,
-    ParsedFormula,
-    bare,
-    column_name,
-    expand_dot,
-    formula_terms,
-    lookups,
-    parse_formula,
-    quoted,
-    tokenize,
-)
+from sparselmm.formula import Bar, ParsedFormula, expand_dot, parse_formula
+from sparselmm.formula_text import bare, column_name, formula_terms, lookups, quoted, tokenize
 
 US, DIAG = "unstructured", "diagonal"
 
@@ -342,6 +332,6 @@ def test_reasons_without_text_are_named_by_their_type(monkeypatch):
     def fail(spec):
         raise MemoryError
 
-    monkeypatch.setattr("sparselmm.formula.Formula", fail)
+    monkeypatch.setattr("sparselmm.formula_text.Formula", fail)
     with pytest.raises(FormulaError, match="cannot be read: MemoryError"):
         parse_formula("y ~ never_read_before + (1 | g)")

@@ -356,7 +356,7 @@ def test_huge_values_in_mixedlm_are_errors_that_name_them():
     for column in ("y", "x"):
         with pytest.raises(DataError, match=f"{column} is of the size of"):
             sparselmm.MixedLM.from_formula("y ~ x", data.assign(**{column: data[column] * 1e200}), groups="g")
-    with pytest.raises(DataError, match="endog is of the size of"):
+    with pytest.raises(DataError, match="y is of the size of"):
         sparselmm.MixedLM(data.y * 1e200, data[["x"]], data.g)
     model = sparselmm.MixedLM.from_formula("y ~ x", data, groups="g")
     for value, text in ((np.nan, "missing"), (np.inf, "infinite"), (1e150, "size")):

@@ -126,7 +126,7 @@ def test_fits_of_sums_are_those_of_all_rows(kinds, count, weighted, agree):
     weights = rng.uniform(0.5, 2.0, y.size) if weighted else None
     whole = CrossProducts.from_arrays(y, X, terms, weights)
     parts = np.array_split(rng.permutation(y.size), count)
-    summed = CrossProducts.sum(products(y, X, terms, weights, parts)).settled()
+    summed = CrossProducts.sum(products(y, X, terms, weights, parts)).settle()[1]
     theta = rng.uniform(0.2, 1.0, whole.relative_factor.n_theta)
     at, expected = (ProfiledLikelihood(cross).evaluate(theta) for cross in (summed, whole))
     model, reference = "-".join(kinds), "all rows at once"

@@ -187,7 +187,7 @@ def test_formulas(columns, formula, kind, message, rows):
 
 def test_formulaic_that_has_moved(monkeypatch):
     monkeypatch.setitem(sys.modules, "formulaic.parser.algos.tokenize", None)
-    spec = find_spec("sparselmm.formula")
+    spec = find_spec("sparselmm.formula_text")
     with pytest.raises(ImportError, match=r"pip install 'formulaic>=1\.2,<1\.3'"):
         spec.loader.exec_module(module_from_spec(spec))
 
@@ -216,7 +216,7 @@ CLASSICAL = {
     "nothing left": (
         lambda rows: MixedLM.from_formula("y ~ x", rows.assign(x=np.nan), groups="g", missing="drop"),
         DataError,
-        "Every row has a missing value in a column of the formulas",
+        "Every row has a missing value, by column: 'x' ",
     ),
     "response": (
         lambda rows: MixedLM.from_formula("k ~ x", rows, groups="g"),

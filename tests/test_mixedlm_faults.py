@@ -171,3 +171,26 @@ def test_results_keep_their_criterion_when_the_model_is_fitted_again():
     model.fit(reml=False)
     assert fit.llf == llf
     np.testing.assert_array_equal(fit.bse, bse)
+
+
+def test_joint_tests_do_not_depend_on_units():
+    data = grouped_frame(7)
+    fits = [MixedLM.from_formula("y ~ x + z", data.assign(z=data["z"] * unit), groups="g").fit() for unit in (1, 1e9)]
+    ours, expected = (fit.wald_test("x = 0, z = 0") for fit in fits[::-1])
+    assert (ours.statistic, ours.pvalue) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-6)
+
+
+def test_joint_tests_of_what_has_no_standard_error_are_undefined():
+    data = grouped_frame(7)
+    fit = MixedLM.from_formula("y ~ x + z", data, groups="g").fit_regularized(alpha=[0.0, 1e6, 0.0])
+    assert (
+        fit.fe_params["x"] == 0.0 and np.isnan(fit.f_test("x = 0").pvalue) and np.isnan(fit.wald_test("x = 0").pvalue)
+    )
+
+
+def test_variances_that_no_response_tells_apart_are_named():
+    data = grouped_frame(7).assign(batch=lambda data: data["g"])
+    with pytest.warns(sparselmm.DataWarning, match="variance of Intercept in g and variance of Intercept in batch"):
+        model = MixedLM.from_formula("y ~ x", data, groups="g", re_formula="1", vc_formula={"batch": "0 + C(batch)"})
+    assert [alias.terms for alias in model.aliased] == [("g", "batch")]
+    assert model.lmm.nobs == len(data)  # and does not warn again

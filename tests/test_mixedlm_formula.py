@@ -182,6 +182,12 @@ def test_errors():
         MixedLM.from_formula("y ~ x + twice", data.assign(twice=2 * data["x"]), groups="g")
     with pytest.raises(sparselmm.DataError, match="infinite"):
         MixedLM(data["y"] / 0.0, data[["x"]], data["g"])
+    with pytest.raises(sparselmm.DataError, match="exog has another index than the response"):
+        MixedLM(data["y"], data[["x"]][::-1], data["g"])
+    with pytest.raises(sparselmm.DataError, match="160 independent fixed effects: no residual"):
+        MixedLM(data["y"], np.random.default_rng(0).normal(size=(160, 160)), data["g"])
+    with pytest.raises(sparselmm.DataError, match="by column: 'argument groups' 80"):
+        MixedLM.from_formula("y ~ x", data, groups=[1, None] * 80)
 
 
 def test_params_round_trip():

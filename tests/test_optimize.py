@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import DenseModel, random_design
 
 from sparselmm import DataWarning, LinearMixedModel, RandomTerm, lmer
-from sparselmm.optimize import trust_region_step
+from sparselmm.descent import trust_region_step
 from sparselmm.start import moment_start
 
 

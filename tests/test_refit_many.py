@@ -8,8 +8,8 @@ from scipy.special import ndtr
 
 import sparselmm
 from sparselmm import DataError, LinearMixedModel, RandomTerm
+from sparselmm.descent import trust_region_step
 from sparselmm.likelihood import ProfiledLikelihood
-from sparselmm.optimize import trust_region_step
 from sparselmm.resampling import refits
 from sparselmm.resampling.batched import BatchedLikelihood
 from sparselmm.resampling.newton import trust_region_steps

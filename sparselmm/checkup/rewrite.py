@@ -44,7 +44,7 @@ def parts_of(model: LinearMixedModel, k: int) -> list[Part]:
         return [
             Part("1" if name in INTERCEPT else name, int(name not in INTERCEPT), (i,)) for i, name in enumerate(names)
         ]
-    from ..formula import numeric_candidates, quoted, spelled
+    from ..formula_text import numeric_candidates, quoted, spelled
 
     columns = model.design.spec.random[k][0]
     if columns.spec is None:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ..fixed_terms import FixedTerm
-from ..formula import column_name, spelled
+from ..formula_text import column_name, spelled
 
 if TYPE_CHECKING:
     from ..columns import Columns

@@ -54,9 +54,9 @@ class DenseCoupling:
         """Return B'V."""
         return self.B.T @ V
 
-    def quadratic(self, core: DenseCore) -> np.ndarray:
-        """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c)."""
-        rows = self.G
+    def quadratic(self, core: DenseCore, scaled: bool) -> np.ndarray:
+        """Return R_jC⁻¹R_j' per level, (l, c, c), or (BΛ₂)_jC⁻¹(BΛ₂)_j' if not `scaled`."""
+        rows = self.R if scaled else self.G
         half = blas.dsymm(1.0, core.inverse.T, rows.T, lower=1).T.reshape(-1, self.c, rows.shape[1])
         return np.matmul(half, rows.reshape(half.shape).transpose(0, 2, 1))
 
@@ -149,6 +149,7 @@ class SparseCoupling:
         """Return B'V."""
         return self._B.T @ V
 
-    def quadratic(self, core: DenseCore | SparseCore) -> np.ndarray:
-        """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c)."""
-        return core.quadratic(self.kernels, self.G, self._pattern, self.level, self.indptr.size - 1, self.threads)
+    def quadratic(self, core: DenseCore | SparseCore, scaled: bool) -> np.ndarray:
+        """Return R_jC⁻¹R_j' per level, (l, c, c), or (BΛ₂)_jC⁻¹(BΛ₂)_j' if not `scaled`."""
+        rows = self.R if scaled else self.G
+        return core.quadratic(self.kernels, rows, self._pattern, self.level, self.indptr.size - 1, self.threads)

@@ -140,10 +140,6 @@ class DenseGroupEngine:
         factor = self.factors[k]
         return np.eye(factor.shape[0]) - factor.T @ self._marginal_blocks(k) @ factor
 
-    def inverse_block_sums(self) -> list[np.ndarray]:
-        """Return T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
-        return [self.inverse_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
-
     def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each."""
         return [self._marginal_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]

@@ -194,12 +194,8 @@ class PcgEngine:
         samples = self._log_samples()
         return float(samples.std(ddof=1) / np.sqrt(samples.size))
 
-    def inverse_block_sums(self) -> list[np.ndarray]:
-        """Return estimates of T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
-        return [samples.mean(axis=0) for samples in self._trace_samples()]
-
     def _trace_samples(self) -> list[np.ndarray]:
-        """Return an estimate of every T_k from every probe, (t, c_k, c_k): A⁻¹ = E zz' is exact, A⁻¹ - I probed."""
+        """Return an estimate of T_k = Σ_j [M⁻¹]_jj from every probe, (t, c_k, c_k): E zz' is exact, A⁻¹ - I probed."""
         modes, z, x, _ = self._probed()
         difference, plain = self._core.color(x - z), self._core.color(z)
         samples = [np.empty(0)] * len(self.map.shapes)

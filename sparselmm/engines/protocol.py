@@ -44,9 +44,6 @@ class Engine(Protocol):
     def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k)."""
 
-    def inverse_block_sums(self) -> list[np.ndarray]:
-        """Return T_k = Σ_j [M⁻¹]_jj, the sum over the levels of term k, (c_k, c_k)."""
-
     def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj over the levels of term k, (c_k, c_k); V in units of σ²."""
 
@@ -132,5 +129,5 @@ class CoreCoupling(Protocol):
     def gram_tdot(self, V: np.ndarray) -> np.ndarray:
         """Return B'V."""
 
-    def quadratic(self, core: Any) -> np.ndarray:
-        """Return (BΛ₂)_jC⁻¹(BΛ₂)_j' per level, (l, c, c), of a core of its kind."""
+    def quadratic(self, core: Any, scaled: bool) -> np.ndarray:
+        """Return R_jC⁻¹R_j' per level, (l, c, c), or (BΛ₂)_jC⁻¹(BΛ₂)_j' if not `scaled`, of a core of its kind."""

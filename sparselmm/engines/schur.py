@@ -98,7 +98,7 @@ class SchurEngine:
         if self.core is not None:
             self.core.factorize(rest, self.coupling)
             self._logdet += self.core.logdet()
-        self._quadratic: np.ndarray | None = None
+        self._quadratics: dict[bool, np.ndarray] = {}
 
     def logdet(self) -> float:
         """Return log|M|."""
@@ -126,11 +126,14 @@ class SchurEngine:
             rest = self.core.gram_dot(rest) + self.coupling.gram_tdot(first)
         return self._join(product, rest)
 
-    def _coupled(self) -> np.ndarray:
-        """Return (BΛ₂)_j C⁻¹ (BΛ₂)_j' per level of the eliminated term, (l, c, c); one pass per θ."""
-        if self._quadratic is None:
-            self._quadratic = self.coupling.quadratic(self.core)
-        return self._quadratic
+    def _coupled(self, scaled: bool) -> np.ndarray:
+        """Return R_jC⁻¹R_j' per level of the eliminated term, (l, c, c), R_j = L_j⁻¹λ'(BΛ₂)_j, or L_j⁻¹λ' left out.
+
+        One pass per θ. M⁻¹ needs the former: M_jj⁻¹λ' on both sides of the latter loses cond(M) ε λ².
+        """
+        if scaled not in self._quadratics:
+            self._quadratics[scaled] = self.coupling.quadratic(self.core, scaled)
+        return self._quadratics[scaled]
 
     def inverse_blocks(self, k: int) -> np.ndarray:
         """Return the diagonal blocks of M⁻¹ of term k, (l_k, c_k, c_k)."""
@@ -138,13 +141,9 @@ class SchurEngine:
             return self.core.inverse_blocks(self._rest.index(k))
         inner = self._inverse_cholesky
         inverse = blocks.product(inner, inner, transpose=True)
-        if self.core is not None:  # L_j⁻ᵀ(I + R_jC⁻¹R_j')L_j⁻¹ with R_j = L_j⁻¹λ'(BΛ₂)_j
-            inverse += blocks.sandwich(inverse @ self.factors[k].T, self._coupled())
+        if self.core is not None:  # L_j⁻ᵀ(I + R_jC⁻¹R_j')L_j⁻¹
+            inverse += blocks.sandwich(inner.transpose(0, 2, 1), self._coupled(scaled=True))
         return inverse
-
-    def inverse_block_sums(self) -> list[np.ndarray]:
-        """Return T_k = Σ_j [M⁻¹]_jj, (c_k, c_k) each."""
-        return [self.inverse_blocks(k).sum(axis=0) for k in range(len(self.map.shapes))]
 
     def marginal_block_sums(self) -> list[np.ndarray]:
         """Return Σ_j [Z'V⁻¹Z]_jj, (c_k, c_k) each: from T_k where λ_k is well conditioned (7), else directly (8)."""
@@ -166,7 +165,7 @@ class SchurEngine:
         SH = S @ (inner.transpose(0, 2, 1) @ inner)
         marginal = S - SH @ S
         if self.core is not None:
-            marginal -= blocks.sandwich(np.eye(S.shape[1]) - SH, self._coupled())
+            marginal -= blocks.sandwich(np.eye(S.shape[1]) - SH, self._coupled(scaled=False))
         return marginal.sum(axis=0)
 
     def _unscaled_marginal_sum(self, k: int) -> np.ndarray:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-def two_sided(t: np.ndarray, df: np.ndarray) -> np.ndarray:
+def two_sided(t: np.ndarray, df: float | np.ndarray) -> np.ndarray:
     """Return the two-sided p-values of t statistics."""
     t, df = np.broadcast_arrays(-np.abs(t), np.asarray(df, dtype=float))
     return 2.0 * np.where(np.isinf(df), ndtr(t), stdtr(np.where(np.isinf(df), 1.0, df), t))

@@ -99,7 +99,7 @@ def wald(rows: np.ndarray, covariance: np.ndarray, difference: np.ndarray) -> tu
     sd = np.sqrt(np.diag(V))
     empty = sd == 0
     if difference[empty].any():
-        raise ValueError("A hypothesis has only zero weights and a value that is not zero: it cannot hold.")
+        raise ValueError("A hypothesis has zero weights on all estimates and a value that is not zero: it cannot hold.")
     if empty.all():
         return np.nan, 0
     sd, difference = sd[~empty], difference[~empty]

@@ -15,7 +15,7 @@ from ..columns import positions
 from ..data import Table, near
 from ..errors import DataError
 from ..fixed_terms import beyond_kept
-from ..formula import formula_terms, lookups, spelled
+from ..formula_text import formula_terms, lookups, spelled
 from .forms import LinearForms
 
 if TYPE_CHECKING:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 import pandas as pd
 
+from ..aliasing import Alias, warn_of_aliases
 from ..caller import caller_variables, warn
-from ..checks import check_sizes, effects_of
+from ..checks import as_array, check_labels, check_residual, check_rows, check_sizes, effects_of
 from ..crossproducts import CrossProducts, rounding
 from ..errors import DataError
 from ..rank import full_rank_basis
 from ..terms import RandomTerm
 from ..threads import single_threaded
+from .arrays import check_missing, complete_rows, default_names, names_of, predicted
 from .design import Grouping, VCSpec, components_of, spec_of
 from .likelihood import CovarianceLikelihood
 from .params import tril_of
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from .penalized import CovariancePenalty, Penalty
 
 ALLOWED = ("missing_idx", "model_spec", "formula")
-MISSING = ("none", "drop", "raise")
 
 
 class GroupedModel:
@@ -45,6 +46,8 @@ class GroupedModel:
     cov_pen: CovariancePenalty | None
     formula: str | None
     data: SimpleNamespace
+    aliased: tuple[Alias, ...] = ()  # of a model that was saved, which has said so
+    _group_name = "Group"
     _columns: Columns | None
     _index: pd.Index | None
     _current: CovarianceLikelihood | None
@@ -66,12 +69,13 @@ class GroupedModel:
             warn(message, FutureWarning)
             exog_vc = VCSpec.from_dict(exog_vc)
         frames = [part for part in (endog, exog) if isinstance(part, (pd.Series, pd.DataFrame))]
-        endog_name, exog_names, re_names = (_names(part) for part in (endog, exog, exog_re))
-        arrays = {"endog": _array(endog, "endog").ravel(), "exog": _columns(_array(exog, "exog"))}
+        check_labels(getattr(endog, "index", None), {"exog": exog, "exog_re": exog_re})
+        endog_name, exog_names, re_names = (names_of(part) for part in (endog, exog, exog_re))
+        arrays = {"endog": as_array(endog, 1, "endog"), "exog": as_array(exog, 2, "exog")}
         arrays["groups"] = np.asarray(groups)
         if exog_re is not None:
-            arrays["exog_re"] = _columns(_array(exog_re, "exog_re"))
-        kept = _complete(arrays, missing)
+            arrays["exog_re"] = as_array(exog_re, 2, "exog_re")
+        kept = complete_rows(arrays, missing)
         if exog_vc is not None and not kept.all():
             raise DataError("Rows with missing values cannot be dropped from exog_vc. Drop them before.")
         arrays = {name: values[kept] for name, values in arrays.items()}
@@ -79,12 +83,14 @@ class GroupedModel:
         default = exog_re is None and not components
         if default:
             arrays["exog_re"], re_names = np.ones((kept.sum(), 1)), ["Group Var"]
-        self.exog_names = exog_names or _default_names(arrays["exog"])
-        self._set_up(arrays["endog"], arrays["exog"], arrays["groups"], arrays.get("exog_re"), components, use_sqrt)
-        index = frames[0].index[kept] if frames else None
-        re_names = re_names or [f"x_re{i + 1}" for i in range(self.k_re)]
+        k_re = arrays["exog_re"].shape[1] if "exog_re" in arrays else 0
+        re_names = re_names or [f"x_re{i + 1}" for i in range(k_re)]
+        self.endog_names, self.exog_names = (endog_name or ["y"])[0], exog_names or default_names(arrays["exog"])
+        data = arrays["endog"], arrays["exog"], arrays["groups"], arrays.get("exog_re")
+        self._set_up(*data, re_names, components, use_sqrt)
         full = ["Group Var"] if default else None  # the classical name, of the effect and of its variance
-        self._set_names((endog_name or ["y"])[0], re_names, index, full)
+        self._set_names(re_names, frames[0].index[kept] if frames else None, full)
+        self.aliased = warn_of_aliases(self._cross, self._terms, self.exog_names)
 
     @classmethod
     def from_formula(
@@ -144,24 +150,21 @@ class GroupedModel:
         context = _context(environment)
         from .frame import build_design  # brings formulaic, which array models do without
 
-        if missing not in MISSING:
-            raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
+        check_missing(missing)
         design = build_design(formula, data, groups, re_formula, vc_formula, subset, missing, context)
         exog_re, group_name = design.exog_re, groups if isinstance(groups, str) else "Group"
         if exog_re is None and not design.components:
             exog_re = pd.DataFrame({group_name: np.ones(len(design.endog))})
         self = object.__new__(cls)
-        arrays = design.endog.to_numpy(), design.exog.to_numpy(), design.groups
-        re_values = None if exog_re is None else exog_re.to_numpy()
-        random = () if exog_re is None else exog_re.items()
-        check_sizes([(design.endog.name, arrays[0]), *design.exog.items(), *random])
-        self.exog_names = list(design.exog.columns)
-        self._set_up(*arrays, re_values, design.components, use_sqrt)
-        re_names = [] if exog_re is None else list(exog_re.columns)
-        self._set_names(design.endog.name, re_names, design.endog.index)
-        self.formula, self._columns, self._sparse_spec = formula, design.columns, use_sparse
+        self.endog_names, self.exog_names = design.endog.name, list(design.exog.columns)
         self._group_name = group_name
+        re_values, re_names = (None, []) if exog_re is None else (exog_re.to_numpy(), list(exog_re.columns))
+        arrays = design.endog.to_numpy(), design.exog.to_numpy(), design.groups, re_values
+        self._set_up(*arrays, re_names, design.components, use_sqrt)
+        self._set_names(re_names, design.endog.index)
+        self.formula, self._columns, self._sparse_spec = formula, design.columns, use_sparse
         self.data.frame = data
+        self.aliased = warn_of_aliases(self._cross, self._terms, self.exog_names)
         return self
 
     @single_threaded
@@ -171,13 +174,14 @@ class GroupedModel:
         exog: np.ndarray,
         groups: np.ndarray,
         exog_re: np.ndarray | None,
+        re_names: Sequence[str],
         components: Sequence[Component],
         use_sqrt: bool,
     ) -> None:
-        """Take the arrays, and their cross-products."""
+        """Take the arrays of the columns `endog_names`, `exog_names` and `re_names`, and their cross-products."""
         self.endog, self.exog, self.groups, self.exog_re = endog, exog, groups, exog_re
         self.use_sqrt, self.reml, self.fe_pen, self.cov_pen = use_sqrt, True, None, None
-        self.formula, self._columns, self._sparse_spec, self._group_name = None, None, False, "Group"
+        self.formula, self._columns, self._sparse_spec = None, None, False
         self._grouping, self._components = Grouping(groups), list(components)
         self.nobs = self.n_totobs = endog.size
         self.k_fe, self.k_re = exog.shape[1], 0 if exog_re is None else exog_re.shape[1]
@@ -185,26 +189,25 @@ class GroupedModel:
         self.k_params = self.k_fe + self.k_re2
         self.n_groups = len(self._grouping)
         terms, owner = [], []
-        if self.k_re:
-            terms.append(RandomTerm(self._grouping.codes, exog_re, "groups"))
+        if exog_re is not None and self.k_re:
+            columns = ["Intercept" if (x == 1.0).all() else name for name, x in zip(re_names, exog_re.T, strict=True)]
+            terms.append(RandomTerm(self._grouping.codes, exog_re, self._group_name, columns))
             owner.append(np.repeat(np.arange(self.n_groups), self.k_re))
         self._terms = terms + [component.term for component in components]
         self._owner = np.concatenate([*owner, *(component.owner for component in components)])  # group of a column of Z
-        check_sizes([("endog", endog), *zip(self.exog_names, exog.T, strict=True), *effects_of(self._terms)])
+        check_sizes([(self.endog_names, endog), *zip(self.exog_names, exog.T, strict=True), *effects_of(self._terms)])
+        check_rows(self.nobs, self.k_fe)
         kept, basis = full_rank_basis(exog)
         if len(kept) < self.k_fe:
             names = ", ".join(name for i, name in enumerate(self.exog_names) if i not in kept)
             raise DataError(f"The fixed-effects columns {names} depend linearly on the others. Leave them out.")
         self._cross = CrossProducts.from_arrays(endog, exog, self._terms, basis=basis)
-        if self._cross.yy <= rounding(endog):
-            raise DataError("The response is constant or an exact linear function of the fixed effects.")
+        check_residual(self.endog_names, self._cross.yy, rounding(endog))
         self._current, self._engine = None, "auto"
 
-    def _set_names(
-        self, endog_name: str, re_names: list[str], index: pd.Index | None, full: list[str] | None = None
-    ) -> None:
-        """Take the names of the columns and the row labels (None: results are arrays); name the parameters."""
-        self.endog_names, self._index = endog_name, index
+    def _set_names(self, re_names: list[str], index: pd.Index | None, full: list[str] | None = None) -> None:
+        """Take the row labels (None: results are arrays), and name the parameters."""
+        self._index = index
         if full is None:
             pairs = tril_of(self.k_re)
             names = [(re_names[j], re_names[i]) for i, j in pairs]
@@ -216,7 +219,7 @@ class GroupedModel:
             exog_re_names_full=full,
             vcomp_names=vc_names,
             xnames=self.exog_names,
-            ynames=endog_name,
+            ynames=self.endog_names,
             frame=None,
         )
 
@@ -224,7 +227,8 @@ class GroupedModel:
         """Return the model with its random effects in another order, packed by square roots."""
         other = copy(self)
         exog_re = None if self.exog_re is None else self.exog_re[:, order]
-        other._set_up(self.endog, self.exog, self.groups, exog_re, self._components, True)
+        names = [self.data.exog_re_names[i] for i in order]
+        other._set_up(self.endog, self.exog, self.groups, exog_re, names, self._components, True)
         return other
 
     def _with_response(self, endog: np.ndarray) -> Self:
@@ -314,64 +318,3 @@ def _context(environment: Any) -> Mapping[str, Any]:
     if environment is None or isinstance(environment, int):
         return {} if environment == -1 else caller_variables()
     return getattr(environment, "namespace", environment)
-
-
-def _array(values: ArrayLike, name: str) -> np.ndarray:
-    """Return values as a float array."""
-    try:
-        return np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not numeric: {error}. Convert it to numbers.") from None
-
-
-def _columns(values: np.ndarray) -> np.ndarray:
-    """Return an array (n,) or (n, c) as (n, c)."""
-    return values[:, None] if values.ndim == 1 else values
-
-
-def _names(values: object) -> list[str] | None:
-    """Return the names of the columns of a Series, a DataFrame or a list of names; None for an array."""
-    if isinstance(values, pd.DataFrame):
-        return [str(name) for name in values.columns]
-    return [str(values.name)] if isinstance(values, pd.Series) and values.name is not None else None
-
-
-def _default_names(exog: np.ndarray) -> list[str]:
-    """Return const for the constant column and x1, x2, ... for the others."""
-    names = [f"x{i + 1}" for i in range(exog.shape[1])]
-    constant = np.flatnonzero(np.ptp(exog, axis=0) == 0)
-    if constant.size:
-        names = names[:-1]
-        names.insert(constant[0], "const")
-    return names
-
-
-def _complete(arrays: Mapping[str, np.ndarray], missing: str) -> np.ndarray:
-    """Return the mask of the rows that are kept, (n,); raise for missing values that are not to be dropped."""
-    if missing not in MISSING:
-        raise ValueError(f"missing must be one of {MISSING}, not {missing!r}.")
-    rows = {name: len(values) for name, values in arrays.items()}
-    if len(set(rows.values())) > 1:
-        raise DataError(f"The arrays differ in their numbers of rows: {rows}. Give as many of each.")
-    bad = {name: _columns(pd.isna(values)).any(axis=1) for name, values in arrays.items()}
-    counts = ", ".join(f"{name} {mask.sum()}" for name, mask in bad.items() if mask.any())
-    if counts and missing != "drop":
-        raise DataError(f"Rows with missing values: {counts}. Use missing='drop' or fill them.")
-    for name, values in arrays.items():
-        if name != "groups" and np.isinf(values).any():
-            raise DataError(f"{name} holds infinite values. Drop those rows first.")
-    return ~np.logical_or.reduce(list(bad.values()))
-
-
-def predicted(columns: Columns | None, beta: np.ndarray, exog: Any) -> np.ndarray | pd.Series:
-    """Return Xβ of new data (passed through the formula that `columns` holds), labelled like them."""
-    index = exog.index if isinstance(exog, (pd.Series, pd.DataFrame)) else None
-    if columns is not None:
-        from ..data import read_table
-
-        table = read_table(exog, columns.variables)
-        values, index = columns.build(table) @ beta, table.index if index is None else index
-    else:
-        exog = np.asarray(exog, dtype=float)
-        values = (exog[:, None] if exog.ndim == 1 and len(beta) == 1 else np.atleast_2d(exog)) @ beta
-    return values if index is None else pd.Series(values, index=index)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.linalg import block_diag
 
+from ..engines.products import core_gram
 from .params import lower_root
 
 if TYPE_CHECKING:
@@ -47,23 +47,6 @@ def _pattern(shapes: tuple[TermShape, ...], k: int, i: int, j: int) -> list[np.n
     return matrices
 
 
-def _gram(cross: CrossProducts) -> sp.csr_array:
-    """Return S = Z'Z, sparse (q, q)."""
-    K = len(cross.shapes)
-    grid: list[list[Any]] = [[None] * K for _ in range(K)]
-    for k, block in enumerate(cross.diagonal):
-        grid[k][k] = block if sp.issparse(block) else _block_diagonal(block, cross.shapes[k].n_effects)
-    for (k, m), block in cross.cross.items():
-        grid[k][m], grid[m][k] = block, block.T
-    return sp.csr_array(sp.block_array(grid))
-
-
-def _block_diagonal(blocks: np.ndarray, size: int) -> sp.bsr_array:
-    """Return the block-diagonal matrix of blocks (l, c, c), (size, size)."""
-    count = len(blocks)
-    return sp.bsr_array((blocks, np.arange(count), np.arange(count + 1)), shape=(size, size))
-
-
 class GroupBlocks:
     """The random columns of every group, in batches of groups that have the same columns in as many levels.
 
@@ -95,7 +78,7 @@ class GroupBlocks:
             for rows in _equal_rows(self._column[batch]):
                 self.groups.append(groups[rows])
                 self.batches.append(batch[rows])
-        self._gram = _gram(cross)
+        self._gram = core_gram(cross, range(len(cross.shapes)))
         self._member, self._place = np.empty_like(order), np.empty_like(order)
         for batch in self.batches:
             self._member[batch] = np.arange(len(batch))[:, None]
@@ -147,7 +130,8 @@ def _equal_rows(values: np.ndarray) -> list[np.ndarray] | list[slice]:
 
 def _differences(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) -> np.ndarray:
     """Return tr(ΦD_pΦD_q) from central differences of tr(ΦD_p)."""
-    sizes = [1.0 / (np.diag(block) + 1e-300) for block in _mean_blocks(likelihood.cross)]
+    cross = likelihood.cross
+    sizes = [shape.n_levels / (cross.nobs * cross.column_scale(k) ** 2) for k, shape in enumerate(cross.shapes)]
     columns = []
     for k, i, j in likelihood.entries:
         Psi = factors[k] @ factors[k].T
@@ -163,15 +147,6 @@ def _differences(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) ->
     likelihood.profiled.factorize(likelihood.map.pack(factors))
     products = np.array(columns)
     return 0.5 * (products + products.T)
-
-
-def _mean_blocks(cross: CrossProducts) -> list[np.ndarray]:
-    """Return the mean diagonal block of S of every term, (c, c) each."""
-    blocks = []
-    for block, shape in zip(cross.diagonal, cross.shapes, strict=True):
-        total = np.array([[block.diagonal().sum()]]) if sp.issparse(block) else block.sum(axis=0)
-        blocks.append(total / shape.n_levels)
-    return blocks
 
 
 def _marginal_sums(likelihood: CovarianceLikelihood, factors: list[np.ndarray]) -> np.ndarray:

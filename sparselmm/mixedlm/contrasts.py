@@ -100,8 +100,8 @@ def wald_result(statistic: float | np.ndarray, rank: int, use_f: bool | None, df
         from statsmodels.stats.contrast import ContrastResults as Classical
     except ImportError:
         if use_f:
-            return ContrastResults(statistic / rank, "F", df_num=rank, df_denom=df_resid)
+            return ContrastResults(np.divide(statistic, rank), "F", df_num=rank, df_denom=df_resid)
         return ContrastResults(statistic, "chi2", df_denom=rank)
     if use_f:
-        return Classical(F=statistic / rank, df_denom=df_resid, df_num=rank)
+        return Classical(F=np.divide(statistic, rank), df_denom=df_resid, df_num=rank)
     return Classical(statistic=statistic, df_denom=rank, distribution="chi2", dist_args=(rank,))

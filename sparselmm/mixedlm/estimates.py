@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from statistics import NormalDist
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..inference.variance import inverse_information
+from ..inference.wald import wald
 from ..threads import single_threaded
 from . import contrasts
-from .summary import two_sided
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -196,11 +196,15 @@ class Estimates:
     @property
     def pvalues(self) -> np.ndarray | pd.Series:
         """Two-sided p-values of `tvalues` from the normal distribution."""
-        return self._series(two_sided(np.asarray(self.tvalues)), self.model.data.param_names)
+        from ..inference.distributions import two_sided  # brings scipy.special
+
+        return self._series(two_sided(np.asarray(self.tvalues), inf), self.model.data.param_names)
 
     def conf_int(self, alpha: float = 0.05) -> np.ndarray | pd.DataFrame:
         """Return Wald intervals of `params`, (k, 2)."""
-        margin = NormalDist().inv_cdf(1.0 - alpha / 2.0) * np.asarray(self.bse)
+        from ..inference.distributions import t_quantile
+
+        margin = t_quantile(1.0 - alpha / 2.0, inf) * np.asarray(self.bse)
         params = np.asarray(self.params)
         limits = np.column_stack([params - margin, params + margin])
         return limits if self.model._index is None else pd.DataFrame(limits, index=self.model.data.param_names)
@@ -251,13 +255,10 @@ class Estimates:
         R, r = contrasts.constraints(r_matrix, self.model.data.param_names)
         if R.shape[1] == self.k_fe:
             R = np.column_stack([R, np.zeros((len(R), self.k_re2 + self.k_vc))])
-        used = np.flatnonzero(R.any(axis=0))
-        params = np.asarray(self.params)[used]
+        used = np.flatnonzero(R.any(axis=0))  # others may have no standard error
+        R, params = R[:, used], np.asarray(self.params)[used]
         covariance = self._covariance if cov_p is None else np.asarray(cov_p)
-        cov = R[:, used] @ covariance[np.ix_(used, used)] @ R[:, used].T
-        difference = R[:, used] @ params - r
-        statistic = float(difference @ np.linalg.pinv(cov) @ difference)
-        rank = int(np.linalg.matrix_rank(cov))
+        statistic, rank = wald(R, covariance[np.ix_(used, used)], R @ params - r)
         return contrasts.wald_result(statistic if scalar else np.array([[statistic]]), rank, use_f, self.df_resid)
 
     def f_test(self, r_matrix: Any, cov_p: ArrayLike | None = None) -> Any:

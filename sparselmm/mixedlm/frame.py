@@ -21,8 +21,9 @@ from formulaic.transforms.contrasts import (
 from ..caller import listening
 from ..columns import Columns, Expression, resolve
 from ..data import Table, column_names, read_table
-from ..errors import DataError, FormulaError
-from ..formula import column_name, formula_terms, numeric_candidates, quoted, spelled
+from ..errors import FormulaError
+from ..formula_text import column_name, formula_terms, numeric_candidates, quoted, spelled
+from ..frame import complete_rows, with_array
 from ..terms import factorize
 from .design import Component, Grouping, matrix_component, nested_component, slopes_component
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..columns import Scope
 
+GROUPS = "argument groups"  # column of a Table that was given as an array
 PATSY_NAMES = {
     "Treatment": lambda reference=None: (
         TreatmentContrasts() if reference is None else TreatmentContrasts(base=reference)
@@ -76,10 +78,12 @@ def build_design(
     names, scope = resolve(texts, column_names(data), {**PATSY_NAMES, **context}, None)
     by_name = isinstance(groups, str)
     table = read_table(data, sorted({*names, groups}) if by_name else names)
-    labels = None if by_name else np.asarray(groups)
-    table, labels = _complete(*_subset(table, labels, subset), missing)
-    table = replace(table, columns={name: _used(values) for name, values in table.columns.items()})
-    grouping_labels = np.asarray(table.columns[groups]) if labels is None else labels
+    if not by_name:
+        table = with_array(table, GROUPS, np.asarray(groups))
+    if subset is not None:
+        table = table.part(table.columns, pd.Series(np.arange(len(table)), index=table.index).loc[subset].to_numpy())
+    table, _ = complete_rows(table, "drop" if missing == "drop" else "raise")
+    grouping_labels = np.asarray(table.columns[groups if by_name else GROUPS])
 
     response, y = Columns.fit(texts[0], table, scope)
     if len(response.names) != 1:
@@ -97,44 +101,6 @@ def build_design(
     endog = pd.Series(y[:, 0], index=table.index, name=response.names[0])
     exog = pd.DataFrame(X, index=table.index, columns=list(columns.names))
     return FormulaDesign(endog, exog, grouping_labels, exog_re, components, columns)
-
-
-def _subset(table: Table, labels: np.ndarray | None, subset: ArrayLike | None) -> tuple[Table, np.ndarray | None]:
-    """Return the rows of the table, and of an array of groups, that `subset` selects: a mask or labels of the index."""
-    if labels is not None and len(labels) != len(table):
-        raise DataError(f"groups has {len(labels)} values for {len(table)} rows of data. Give one per row.")
-    if subset is None:
-        return table, labels
-    positions = pd.Series(np.arange(len(table)), index=table.index).loc[subset].to_numpy()
-    return _rows(table, positions), None if labels is None else labels[positions]
-
-
-def _rows(table: Table, positions: np.ndarray) -> Table:
-    """Return some rows of a table."""
-    columns, missing = ({name: v[positions] for name, v in part.items()} for part in (table.columns, table.missing))
-    return Table(columns, missing, table.index[positions])
-
-
-def _complete(table: Table, labels: np.ndarray | None, missing: str) -> tuple[Table, np.ndarray | None]:
-    """Return the rows without missing values, or raise if there are some and they are not to be dropped."""
-    masks = dict(table.missing)
-    if labels is not None and pd.isna(labels).any():
-        masks["groups"] = pd.isna(labels)
-    masks = {name: mask for name, mask in masks.items() if mask.any()}
-    if not masks:
-        return Table(table.columns, {}, table.index), labels
-    if missing != "drop":
-        counts = ", ".join(f"{name!r} {mask.sum()}" for name, mask in masks.items())
-        raise DataError(f"Rows with missing values, by column: {counts}. Use missing='drop' or fill them.")
-    kept = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
-    if not kept.size:
-        raise DataError("Every row has a missing value in a column of the formulas. Leave that column out.")
-    return replace(_rows(table, kept), missing={}), None if labels is None else labels[kept]
-
-
-def _used(values: Any) -> Any:
-    """Return a Categorical without the categories that do not occur, any other column as it is."""
-    return values.remove_unused_categories() if isinstance(values, pd.Categorical) else values
 
 
 def _component(name: str, text: str, table: Table, scope: Scope, grouping: Grouping) -> Component:
@@ -198,7 +164,7 @@ def _evaluated_by_group(name: str, text: str, table: Table, scope: Scope, groupi
     labels: list[str] = []
     for rows in grouping.rows:
         with listening():  # a factor with one level in a group is no news
-            columns, values = Columns.fit(text, _rows(table, rows), replace(scope, memory={}))
+            columns, values = Columns.fit(text, table.part(table.columns, rows), replace(scope, memory={}))
         blocks.append(sp.csr_array(values))
         labels += columns.names
     widths = [block.shape[1] for block in blocks]

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg as sla
 
 from ..likelihood import Evaluation, ProfiledLikelihood
+from ..traces import Reduced
 from .blocks import trace_products
 from .params import lower_root, tril_of
 
@@ -139,12 +140,6 @@ class CovarianceLikelihood:
             scaled[self.map.effect_slices[k], :, p] = target.reshape(-1, values.shape[1])
         return scaled
 
-    def _marginal(self, factors: list[np.ndarray], V: np.ndarray) -> np.ndarray:
-        """Return ΦV = SV - SΛM⁻¹Λ'SV, (q, r)."""
-        engine = self.profiled.engine
-        SV = engine.gram_dot(V)
-        return SV - engine.gram_dot(self.map.dot(factors, engine.solve(self.map.tdot(factors, SV))))
-
     def hessian(self, point: Point) -> np.ndarray:
         """Return the Hessian of ℓ in (β, entries of Ψ), in the user's columns.
 
@@ -153,8 +148,7 @@ class CovarianceLikelihood:
             ββ  -N(C/qf - 2gg'/qf²)          βp  -N(F'D_pw/qf - g b_p/qf²)
             pq   ½tr(QD_pQD_q) - ½N(2w'D_pΦD_qw/qf - b_pb_q/qf²)
         """
-        self.profiled.factorize(point.at.theta)
-        factors, N, qf = self.map.unpack(point.at.theta), self.N, point.qf
+        reduced, N, qf = Reduced(self.profiled, point.at), self.N, point.qf
         q, p, m = self.map.n_effects, self.cross.n_fixed, len(self.entries)
         F = self._random_exog(point)
         w = self.residual_effects(point)
@@ -166,16 +160,16 @@ class CovarianceLikelihood:
         hessian[:p, :p] = -N * (C / qf - 2.0 * np.outer(g, g) / qf**2)
         hessian[:p, p:] = -N * (cross / qf - np.outer(g, b) / qf**2)
         hessian[p:, :p] = hessian[:p, p:].T
-        curvature = Dw.T @ self._marginal(factors, Dw)
+        curvature = Dw.T @ reduced.marginal_dot(Dw)
         hessian[p:, p:] = -0.5 * N * (2.0 * curvature / qf - np.outer(b, b) / qf**2)
         if self.reml and p:
-            G = sla.solve_triangular(point.at.R, F.T, trans=1).T  # FC⁻¹F' = GG'
+            G = reduced.FR  # FC⁻¹F' = GG'
             DG = self._scaled(G)
             flat = DG.reshape(q, p * m)
-            product = self._marginal(factors, flat).reshape(q, p, m)
+            product = reduced.marginal_dot(flat).reshape(q, p, m)
             GDG = np.einsum("qa,qbp->pab", G, DG)
             hessian[p:, p:] += 0.5 * np.einsum("pab,rba->pr", GDG, GDG) - np.einsum("qap,qar->pr", DG, product)
-        hessian[p:, p:] += 0.5 * trace_products(self, factors)
+        hessian[p:, p:] += 0.5 * trace_products(self, reduced.factors)
         return 0.5 * (hessian + hessian.T)
 
 

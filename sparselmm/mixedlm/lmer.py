@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..caller import listening
 from ..model import LinearMixedModel
 from ..terms import RandomTerm
 
@@ -35,7 +36,10 @@ def equivalent(model: GroupedModel, free: MixedLMParams | None = None) -> tuple[
         bars.append(f"({columns} | {name})")
         terms.append(component.term.renamed(name))
     fixed = model.formula or f"{model.endog_names} ~ {_fixed_side(model.exog_names)}"
-    lmm = LinearMixedModel(model.endog, model.exog, terms, exog_names=model.exog_names, endog_name=model.endog_names)
+    with listening():  # `model` has said so
+        lmm = LinearMixedModel(
+            model.endog, model.exog, terms, exog_names=model.exog_names, endog_name=model.endog_names
+        )
     return " + ".join([fixed, *bars]), lmm
 
 

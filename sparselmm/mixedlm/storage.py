@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from ..errors import DataError
 from ..files import NUMBERS, opened_to_write, read_arrays, require
-from .base import predicted
+from .arrays import predicted
 from .design import matrix_component
 from .likelihood import existing_factors
 from .params import MixedLMParams
@@ -99,9 +99,8 @@ def _results(
     data = SimpleNamespace(frame=None, **{name: facts[name] for name in (*NAMES, "ynames")})
     index = pd.Index(arrays["index"]) if "index" in arrays else pd.RangeIndex(0) if facts["labelled"] else None
     if facts["data"]:
-        fit.model = _model(arrays, data.vcomp_names, facts["exog_names"], fit.use_sqrt)
+        fit.model = _model(arrays, facts)
         fit.model.data, fit.model._index, fit.model.formula = data, index, facts["formula"]
-        fit.model.endog_names = facts["endog_names"]
     else:
         left = RemovedModel(data, facts["endog_names"], facts["exog_names"], facts["formula"], index)
         fit.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks
@@ -144,12 +143,12 @@ def _check(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         require(valid, f"{name} is not as the rest says")
 
 
-def _model(arrays: Mapping[str, np.ndarray], names: Sequence[str], exog_names: list[str], use_sqrt: bool) -> MixedLM:
+def _model(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> MixedLM:
     """Return the model of the arrays in a file."""
     from .model import MixedLM
 
     components = []
-    for k, name in enumerate(names):
+    for k, name in enumerate(facts["vcomp_names"]):
         part = {key: arrays[f"component{k}_{key}"] for key in ("data", "indices", "indptr", "owner", "labels")}
         shape = arrays["endog"].size, part["owner"].size
         Z = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=shape)
@@ -159,8 +158,9 @@ def _model(arrays: Mapping[str, np.ndarray], names: Sequence[str], exog_names: l
         require(valid and len(part["labels"]) == len(owner), f"component {name!r} is not as the rest says")
         components.append(matrix_component(name, Z, part["owner"], part["labels"]))
     model = object.__new__(MixedLM)
-    model.exog_names = exog_names
-    model._set_up(arrays["endog"], arrays["exog"], arrays["groups"], arrays.get("exog_re"), components, use_sqrt)
+    model.endog_names, model.exog_names = facts["endog_names"], facts["exog_names"]
+    data = arrays["endog"], arrays["exog"], arrays["groups"], arrays.get("exog_re")
+    model._set_up(*data, facts["exog_re_names"], components, facts["use_sqrt"])
     return model
 
 

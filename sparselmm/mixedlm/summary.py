@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import erfc, sqrt
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,11 +108,6 @@ def _lines(
     return lines
 
 
-def two_sided(z: np.ndarray) -> np.ndarray:
-    """Return two-sided p-values of normal statistics."""
-    return np.array([erfc(abs(value) / sqrt(2.0)) for value in z])
-
-
 def summary_of(
     fit: MixedLMResults,
     yname: str | None,
@@ -146,9 +139,8 @@ def summary_of(
     }
     header = ("Coef.", "Std.Err.", "z", "P>|z|", f"[{alpha / 2}", f"{1 - alpha / 2}]")
     table = np.full((len(names), 6), np.nan)
-    beta, errors = fit.params_object.fe_params, np.asarray(fit.bse_fe)
-    z, margin = beta / errors, NormalDist().inv_cdf(1.0 - alpha / 2.0) * errors
-    table[:k_fe] = np.column_stack([beta, errors, z, two_sided(z), beta - margin, beta + margin])
+    columns = fit.params, fit.bse, fit.tvalues, fit.pvalues, fit.conf_int(alpha)
+    table[:k_fe] = np.column_stack([np.asarray(column)[:k_fe] for column in columns])
     table[k_fe:, 0] = fit.scale * fit.params_object.get_packed(use_sqrt=False)
     table[k_fe:, 1] = np.asarray(fit.bse_re)
     texts = [[f"{value:.3f}" if np.isfinite(value) else "" for value in row] for row in table]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 
 from ..caller import warn
@@ -20,7 +21,8 @@ class ValueWarning(UserWarning):
 def _category(own: type[Warning]) -> type[Warning]:
     """Return a warning class that filters of this package and of statsmodels both know."""
     try:
-        from statsmodels.tools import sm_exceptions
+        with warnings.catch_warnings():  # statsmodels puts filters of its own before the user's
+            from statsmodels.tools import sm_exceptions
     except ImportError:
         return own
     return type(own.__name__, (own, getattr(sm_exceptions, own.__name__)), {"__module__": own.__module__})

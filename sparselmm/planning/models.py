@@ -11,7 +11,8 @@ import pandas as pd
 from ..caller import caller_variables
 from ..data import column_names, read_table
 from ..errors import DataError
-from ..formula import bare, lookups, parse_formula, quoted
+from ..formula import parse_formula
+from ..formula_text import bare, lookups, quoted
 from ..frame import OFFSET, WEIGHTS
 from ..model import LinearMixedModel
 from ..results import LinearMixedModelResults

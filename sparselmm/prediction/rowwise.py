@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data import Table
 from ..errors import DataError
-from ..formula import bare, column_name
+from ..formula_text import bare, column_name
 
 if TYPE_CHECKING:
     from ..columns import Columns

@@ -12,7 +12,7 @@ import pandas as pd
 from ..data import near
 from ..errors import DataError
 from ..files import replaced
-from ..formula import bare, column_name
+from ..formula_text import bare, column_name
 from .intervals import included_terms, predict
 
 if TYPE_CHECKING:

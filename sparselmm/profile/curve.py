@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..descent import trust_region_step
 from ..errors import DataError, EngineError
-from ..optimize import trust_region_step
 from .interpolation import BISECTIONS, cubic
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Trust-region Newton for many responses at once: `sparselmm.optimize` with a leading axis and masks."""
+"""Trust-region Newton for many responses at once: `sparselmm.descent` with a leading axis and masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..boundary import SINGULAR, column_scale
-from ..optimize import LIMIT, PATIENCE, ROUNDING, TOLERANCE
+from ..descent import LIMIT, PATIENCE, ROUNDING
+from ..optimize import TOLERANCE
 from .batched import Points
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class _Run:
 def trust_region_steps(gradient: np.ndarray, hessian: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Return the minimisers of g's + s'Hs/2 within |s| <= radius for stacks (k, m), (k, m, m), (k,).
 
-    `sparselmm.optimize.trust_region_step` for many problems at once, hard case included (Moré & Sorensen 1983).
+    `sparselmm.descent.trust_region_step` for many problems at once, hard case included (Moré & Sorensen 1983).
     """
     eigenvalues, Q = np.linalg.eigh(hessian)
     g = np.einsum("kpq,kp->kq", Q, gradient)

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..aliasing import warn_of_aliases
-from ..caller import warn
 from ..checks import check_residual, check_rows, check_term
 from ..crossproducts import rounding
-from ..errors import DataWarning
-from ..formula import bare
+from ..formula_text import bare
 from ..frame import DesignSpec
 from ..model import LinearMixedModel
 from ..progress import Progress
+from ..rank import dropped_columns
 from ..roles import Grouping
 from ..terms import TermSizes
 from ..threads import single_threaded
@@ -157,13 +156,7 @@ class StreamedModel(LinearMixedModel):
         self.sums, self.formula = sums, roles.formula
         self.kept, self.cross = whole.settle()
         names = spec.fixed.names
-        self.dropped = [name for i, name in enumerate(names) if i not in set(self.kept)]
-        if self.dropped:
-            warn(
-                f"The fixed-effects columns {', '.join(self.dropped)} depend linearly on the others and were dropped. "
-                "Leave them out; centre a column that hardly varies about a large mean.",
-                DataWarning,
-            )
+        self.dropped = dropped_columns(names, self.kept)
         self.exog_names, self.endog_name = [names[i] for i in self.kept], bare(roles.response)
         self.terms = tuple(
             StreamedTerm(shape.name, levels, columns.names, shape.structure)

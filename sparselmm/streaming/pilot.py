@@ -13,7 +13,7 @@ from ..checks import check_sizes
 from ..columns import Columns, Expression
 from ..data import Table, read_table, stacked
 from ..errors import DataError
-from ..formula import bare, spelled
+from ..formula_text import bare, spelled
 from ..frame import DesignSpec, positive, total, used
 from ..rank import full_rank_basis
 from ..roles import Grouping, read_roles

@@ -25,7 +25,7 @@ from ..columns import Expression
 from ..crossproducts import CrossProducts
 from ..data import Table, check_kinds, read_table
 from ..errors import DataError
-from ..formula import bare, spelled
+from ..formula_text import bare, spelled
 from ..frame import DesignSpec, positive, total
 from ..roles import Roles
 from .facts import Facts, no_complete_row
@@ -153,10 +153,6 @@ class Plan:
             return facts
         X = X @ self.basis
         return replace(facts, gram=X.T @ X)
-
-    def cross_products(self, frame: Frame) -> CrossProducts | None:
-        """Return the cross-products of the rows of any data frame, None if none is complete."""
-        return self.sums(frame).cross
 
     def arrays(
         self, table: Table

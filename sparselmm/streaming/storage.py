@@ -17,7 +17,8 @@ from ..crossproducts import CrossProducts
 from ..data import Table
 from ..errors import DataError
 from ..files import NUMBERS, opened_archive, read_arrays, replaced, require
-from ..formula import Token, bare, parse_formula, tokenize
+from ..formula import parse_formula
+from ..formula_text import Token, bare, tokenize
 from ..frame import DesignSpec
 from ..roles import read_roles
 from .known import plan_and_sums

@@ -16,7 +16,7 @@ import pandas as pd
 from ..columns import Columns, Expression
 from ..data import Table
 from ..errors import DataError
-from ..formula import bare, column_name, formula_terms, spelled
+from ..formula_text import bare, column_name, formula_terms, spelled
 from ..roles import Roles
 
 if TYPE_CHECKING:
