@@ -6,6 +6,8 @@
 # make pythons    make highest with each of PYTHONS that is found
 # make package    wheel and sdist, each installed into a clean environment and used outside the checkout
 # make check-all  all of these but the demo, half an hour or so
+# make campaign   the long run of generated designs and hostile inputs (docs/reliability.md), an hour or so; CAMPAIGN="--seed 2" for other ones
+# make site       the documentation in build/site, every example executed; make docs measures what its pages show before
 #
 # SCIKIT_SPARSE=0.5 takes that series of scikit-sparse instead of pyproject.toml's: docs/compatibility.md
 VENV ?= .venv
@@ -20,7 +22,7 @@ TOOLS := build/tools/bin
 UV := UV_PYTHON_DOWNLOADS=never $(TOOLS)/uv
 export SCIKIT_SPARSE
 
-.PHONY: demo test types lowest highest pythons package check-all system setup reference benchmarks docs site clean
+.PHONY: demo test types lowest highest pythons package check-all campaign system setup reference benchmarks docs site clean
 
 demo: setup
 	$(BIN)/python docs/demo.py
@@ -28,12 +30,13 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2
 
 types: setup
 	$(BIN)/mypy
 
-check-all: test types lowest pythons package
+check-all: test lowest pythons package
 
 # $(call suite,resolution): the tests in an environment of their own, with compiled code of their own
 suite = set -e; python=$$($(PYTHON) -c "import sys; print(sys.executable)"); \
@@ -89,6 +92,11 @@ system:
 	  if ! $(PYTHON) -c "import ensurepip" 2>/dev/null; then $(SUDO) apt-get install -y -qq python3-venv python3-dev; fi; \
 	fi
 
+CAMPAIGN ?= --seed 1
+campaign: setup
+	cd tests && $(TEST_ENV) $(abspath $(BIN))/python -m campaign --long --workers 2 --out ../docs/campaign.json $(CAMPAIGN)
+	$(BIN)/python docs/reliability.py
+
 # Rewrites tests/reference/*.json, a quarter of an hour; needs R with the packages named in tests/reference/README.md
 REFERENCES := make_reference ddf comparison profile resampling emmeans prediction diagnostics checkup
 reference:
@@ -108,6 +116,7 @@ docs: setup
 	$(TEST_ENV) $(BIN)/python docs/dense_or_sparse.py
 	$(TEST_ENV) $(BIN)/python docs/validation.py
 	$(TEST_ENV) $(BIN)/python docs/plots.py
+	$(BIN)/python docs/reliability.py
 	$(MAKE) site
 
 # The pages as a site in build/site, every example executed (three minutes)
