@@ -7,6 +7,7 @@ Gram matrix tr(W K_p W K_q) shows all of them, and is made of the blocks of S = 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -138,8 +139,16 @@ def _on_one_term(cross: CrossProducts, terms: Sequence[Any], entries: Sequence[E
 
 def _on_several_terms(terms: Sequence[Any], entries: Sequence[Entry]) -> str:
     """Return the message on entries of several covariances that cannot be told apart."""
+    same = {
+        (re.sub(r"\.\d+$", "", terms[k].name), *terms[k].columns, terms[k].structure) for k, _, _ in entries if k >= 0
+    }
     involved = sorted({terms[k].name for k, _, _ in entries if k >= 0})
     where = f"Terms {_listed([repr(name) for name in involved])}" if len(involved) > 1 else f"Term {involved[0]!r}"
+    if len(same) == 1 and len(involved) == 2 and all(k >= 0 for k, _, _ in entries):
+        return (
+            f"{where} are one term that is in the model twice: more variance of one makes up for less of the other. "
+            "Remove one. Everything but these estimates stands."
+        )
     return (
         f"{where}: the data cannot tell apart the {_words(terms, entries, by_term=True)}, as more of one makes up for "
         "less of another. Remove one of the terms, or a column that two of them share, such as the intercept by "

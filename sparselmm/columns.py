@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .caller import warn
-from .data import Table, near, plain, scattered
+from .data import Table, plain, scattered
 from .errors import DataError, DataWarning
 from .formula_text import (
     FORMULAIC_MOVED,
@@ -24,6 +24,7 @@ from .formula_text import (
     quoted,
     spelled,
 )
+from .habits import near
 from .threads import Shared
 
 if TYPE_CHECKING:
@@ -206,9 +207,10 @@ class Columns:
         """Return the values; raise if one is not finite."""
         finite = np.isfinite(values)
         if not finite.all():
-            bad = " and ".join(f"'{self.names[j]}'" for j in np.flatnonzero(~finite.all(axis=0)))
+            found = [f"'{self.names[j]}'" for j in np.flatnonzero(~finite.all(axis=0))]
+            bad = f"{', '.join(found)} {'is' if len(found) == 1 else 'are'}"
             where = table.first(~finite.all(axis=1))
-            raise DataError(f"{bad} is not finite, first in row {where}. Correct those values or make them missing.")
+            raise DataError(f"{bad} not finite, first in row {where}. Correct those values or make them missing.")
         return values
 
     def _stacked(self, table: Table) -> np.ndarray:
@@ -246,7 +248,8 @@ class Columns:
             new = sorted({str(label) for label in pd.unique(labels[codes < 0])})
             if new:
                 some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-                raise DataError(f"'{factor.expr}' has labels the fit has not seen: {some}. Leave those rows out.")
+                what = f"'{factor.expr}' has labels the fit has not seen: {some}."
+                raise DataError(f"{what}{near(new[0], known)} Leave those rows out.")
             if factor.expr in columns:
                 columns[factor.expr] = pd.Categorical.from_codes(codes, categories=known)
         return Table(columns, {}, table.index)
@@ -267,8 +270,14 @@ def _filters() -> warnings.catch_warnings:
     return filters
 
 
+def _refuse_unknown_labels() -> None:
+    """Make formulaic's warning an error; before pandas 3 it calls all dates unknown, which `_recoded` has looked at."""
+    warnings.simplefilter("error", DataMismatchWarning)
+    warnings.filterwarnings("ignore", r"[^{]*\{[^}]*datetime64\(", DataMismatchWarning)
+
+
 unknown_labels_are_errors = Shared(
-    _filters, lambda: warnings.simplefilter("error", DataMismatchWarning), lambda filters: filters.__exit__()
+    _filters, _refuse_unknown_labels, lambda filters: filters.__exit__()
 ).block  #: a context; the filters of warnings are those of all threads
 
 

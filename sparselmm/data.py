@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError
+from .habits import near
 
 NUMBERS = {"boolean": bool, "integer": int, "floating": float, "mixed-integer-float": float, "decimal": float}
 
@@ -177,14 +177,6 @@ def _narwhals(data: Any) -> Any:
     except TypeError:
         remedy = "Give a data frame (pandas, polars, Arrow, ...) or a dict of arrays."
         raise DataError(f"data is of type {type(data).__name__}. {remedy}") from None
-
-
-def near(name: str, available: Iterable[object]) -> str:
-    """Return a sentence with the columns named like `name`, whatever the case."""
-    folded = {str(column).casefold(): str(column) for column in available}
-    close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
-    close = close or [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3)]
-    return f" Did you mean {' or '.join(repr(column) for column in close)}?" if close else ""
 
 
 def scattered(values: np.ndarray, rows: np.ndarray | None, fill: Any) -> np.ndarray:

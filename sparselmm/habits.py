@@ -39,10 +39,12 @@ RESULTS = {
     "lrtest": "sparselmm.compare(fit, other)",
     "compare_lr_test": "sparselmm.compare(fit, other)",
     "compare": "sparselmm.compare(fit, other)",
-    "save": "pickle.dump(fit, file)",
+    "save": "pickle.dump(fit, file), or fit.model.save(path) after a fit of files",
     "plot_diagnostics": "plot()",
     "hatvalues": "leverage()",
     "rePCA": "re_pca()",
+    "to_markdown": "summary().as_markdown()",
+    "to_latex": "summary().as_latex()",
     "allFit": "allfit()",
     "check_model": "check()",
     "check_singularity": "check()",
@@ -51,6 +53,13 @@ RESULTS = {
     "df_residual": "df_resid",
     "powerSim": "power()",
     "powerCurve": "power(sizes={'subject': [20, 40]})",
+}
+TABLES = {
+    "to_markdown": "as_markdown()",
+    "to_latex": "as_latex()",
+    "to_html": "as_html()",
+    "to_string": "as_text()",
+    "show": "print()",
 }
 PACKAGE = {
     "glmer": "a package for generalised models: the errors here are Gaussian",
@@ -84,6 +93,14 @@ def alpha_of(alpha: float, level: float | None) -> float:
             f"{name}={given!r} is no number between 0 and 1: alpha=0.05 or level=0.95 gives 95 % intervals."
         )
     return float(given if level is None else 1.0 - level)
+
+
+def near(name: str, available: Iterable[object]) -> str:
+    """Return a sentence with the columns named like `name`, whatever the case."""
+    folded = {str(column).casefold(): str(column) for column in available}
+    close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
+    close = close or [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3)]
+    return f" Did you mean {' or '.join(repr(column) for column in close)}?" if close else ""
 
 
 def no_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> str:

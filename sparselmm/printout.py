@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
+from typing import NoReturn
 
 from .export import Block, latex, markdown
+from .habits import TABLES, no_attribute
 
 WIDTH = 88
 STYLE = """<style>
@@ -117,6 +119,9 @@ class Printed:
     def as_latex(self) -> str:
         """Return the object as a LaTeX table for the package booktabs."""
         return self.printout.as_latex()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(no_attribute(type(self).__name__, name, TABLES, dir(type(self))))
 
     def __str__(self) -> str:
         return self.as_text()

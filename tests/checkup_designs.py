@@ -127,6 +127,19 @@ def rare_slope() -> LinearMixedModelResults:
     return fitted("y ~ x + w + (w | g)", data.assign(w=w))
 
 
+def slope_between_levels() -> LinearMixedModelResults:
+    data = clean()
+    return fitted("y ~ x + age + (age | g)", data.assign(age=20.0 + pd.factorize(data["g"])[0] % 7))
+
+
+def misspelled(*labels: str) -> LinearMixedModelResults:
+    """Return a fit with a category of one row for each of some labels, besides `related` and `unrelated`."""
+    data = clean()
+    prime = np.resize(["related", "unrelated"], len(data)).astype(object)
+    prime[37 : 37 + len(labels)] = labels
+    return fitted("y ~ prime + x + (x | g)", data.assign(prime=prime.astype(str)))
+
+
 def far_origin() -> LinearMixedModelResults:
     data = clean()
     return fitted("y ~ year + arm + (year | g)", data.assign(year=2000.0 + 5.0 * data["x"]))
@@ -250,6 +263,13 @@ CASES = {
         "'g' and 'h'",
         "y ~ x + (x | g)",
     ),
+    "twice": Case(
+        "aliased variances",
+        "warning",
+        lambda: fitted("y ~ x + (x | g) + (x | g)", clean()),
+        "'g' and 'g.1' are one term that is in the model twice",
+        "Without the term `g.1`: y ~ x + (x | g)",
+    ),
     "fixed as well": Case(
         "aliased variances",
         "warning",
@@ -261,6 +281,13 @@ CASES = {
         "aliased variances", "warning", constant_slope, "constant within every level of school", "(1 | school)"
     ),
     "rare slope": Case("rare slopes", "note", rare_slope, "`w` varies within 1 of 40 levels", "(1 | g)"),
+    "slope between levels": Case(
+        "rare slopes",
+        "note",
+        slope_between_levels,
+        "`age` is constant within every level of `g`",
+        "y ~ x + age + (1 | g)",
+    ),
     "nearly one to one": Case("curvature", "note", nearly_one_to_one, "hardly told apart", "fit.profile()"),
     "vague": Case("curvature", "note", vague, "over `g` is hardly determined", "fit.profile()"),
     "three levels": Case("few levels", "note", lambda: few(3), "`h` has 3 levels", "y ~ x + factor(h) + (x | g)"),
@@ -283,15 +310,24 @@ CASES = {
         "1 column was left out",
     ),
     "influential": Case("influential levels", "warning", influential, "Without `g07` of `g`", "let `x` vary over `g`"),
-    "outlying": Case("outlying effects", "note", outlying, "`g07` of `g`: the intercept is", "Look at their rows"),
+    "outlying": Case("outlying effects", "note", outlying, "`g07` of `g`: the intercept is", "Look at its rows"),
     "skewed": Case("normality", "warning", skewed, "skewed to the right", "log(y)"),
     "heavy": Case("normality", "note", heavy, "heavier in the tails", "fit.bootstrap('residual')"),
     "fanning": Case("spread along fitted", "note", fanning, "Residuals of the highest third", "weights="),
     "unequal levels": Case("spread between levels", "note", lambda: unequal("g"), "levels of `g`", "fit.robust("),
     "unequal arms": Case("spread between levels", "note", lambda: unequal("arm"), "levels of `arm`", "weights="),
-    "wild row": Case("outliers", "note", one_wild_row, "Row `row 100` is", "Check them"),
+    "wild row": Case(
+        "outliers", "note", one_wild_row, "Row `row 100` is", "Check it for errors; compare the fit without it."
+    ),
     "autocorrelated": Case("neighbours", "note", autocorrelated, "Rows that follow each other within `g`", "time"),
     "single rows": Case("thin levels", "note", single_rows, "levels of `h` have a single row", "fit.profile()"),
+    "misspelled": Case(
+        "rare categories",
+        "warning",
+        lambda: misspelled("realted"),
+        "`realted` of `prime` has 1 of 480 rows, and every coefficient of `prime` is a difference from it.",
+        "A misspelling of `related`? Correct it: data['prime'].value_counts().",
+    ),
     "confined": Case("confined levels", "warning", lambda: confined(True), "of `kind` occur in one level of `g` each"),
     "one confined": Case(
         "confined levels", "note", lambda: confined(False), "`a` of `kind` occurs in one level of `g`"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from checkup_designs import CASES, FORMULA, clean, fitted, load, probed
+from checkup_designs import CASES, FORMULA, clean, fitted, load, misspelled, probed
 
 import sparselmm
 from sparselmm.checkup.case import Case
@@ -111,6 +111,64 @@ def test_sleepstudy_report():
 def test_report_of_a_maximal_model_proposes_the_parsimonious_one():
     remedy = alarms(case_check("a plane"))["remedy"].iloc[0]
     assert remedy == "Without `z`: y ~ x + z + (1 + x | g)"
+
+
+@pytest.mark.parametrize(
+    "labels, text, remedy",
+    [
+        (("zzz",), "`zzz` of `prime` has 1 of 480 rows.", "Correct it, if it is an error, or join categories: "),
+        (
+            ("Related", "zzz"),
+            "`Related` and `zzz` of `prime` have 2 of 480 rows, and every coefficient of `prime` is a difference from "
+            "`Related`.",
+            "Misspellings of `related`? Correct them: ",
+        ),
+        (("related 2",), "`related 2` of `prime` has 1 of 480 rows.", "A misspelling of `related`? Correct it: "),
+    ],
+)
+def test_rare_categories_are_one_warning(labels, text, remedy):
+    found = alarms(misspelled(*labels).check())
+    assert "confined levels" not in found["check"].tolist()
+    (row,) = found[found["check"] == "rare categories"].itertuples()
+    assert (row.verdict, row.text, row.remedy) == ("warning", text, f"{remedy}data['prime'].value_counts().")
+
+
+@pytest.mark.parametrize("column", ["C(prime)", "C(prime, Treatment('unrelated'))", "C(prime, Sum)", "prime * x"])
+def test_coefficients_are_differences_from_the_reference_only(column):
+    fit = case_fit("misspelled")
+    other = fitted(f"y ~ {column} + x + (x | g)", pd.DataFrame(fit.model.design.table.columns))
+    (row,) = alarms(other.check()).query("check == 'rare categories'").itertuples()
+    assert ("difference from it" in row.text) == (column in ("C(prime)", "prime * x"))
+
+
+def test_designs_of_small_cells_have_no_rare_categories():
+    data = clean(levels=200, rows=3)
+    many = fitted("y ~ g + (1 | arm)", data).check().to_frame()["check"]
+    numbered = clean().assign(site=lambda d: np.where(np.arange(len(d)) == 5, "site 2", "site 1"))
+    (row,) = alarms(fitted("y ~ site + (x | g)", numbered).check()).query("check == 'rare categories'").itertuples()
+    assert "rare categories" not in many.tolist() and "isspelling" not in row.remedy
+
+
+def test_single_rows_are_not_confined():
+    data = clean(levels=10, rows=5)
+    kind = np.where(np.arange(len(data)) == 7, "c", data["arm"])
+    found = alarms(fitted("y ~ kind + (1 | g)", data.assign(kind=kind)).check())
+    assert not found["check"].isin(["confined levels", "rare categories"]).any()
+
+
+def test_constant_slopes_are_said_once():
+    found = alarms(case_check("constant slope"))
+    assert "rare slopes" not in found["check"].tolist()
+
+
+def test_words_for_one_and_for_none():
+    frame = case_check("zero variance").to_frame().set_index("check")
+    assert frame.loc["variances at zero", "text"].endswith(
+        "letting a variance that is zero grow would not lower the deviance."
+    )
+    assert frame.loc["spread between levels", "text"].endswith("varies no more than by chance.")
+    machines = sparselmm.lmer("score ~ Machine + (1 | Worker)", load("Machines")).check().to_frame()
+    assert "scales" not in machines["check"].tolist()
 
 
 def test_slopes_are_proposed_where_there_are_none():

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 import sparselmm
+from sparselmm.errors import DataError
 from sparselmm.planning.sizes import resized
 
 
@@ -140,3 +141,17 @@ def test_labels_sort_as_the_levels():
     labels = sparselmm.simulate_design({"item": 12})["item"]
     assert labels.is_monotonic_increasing and labels[0] == "item01"
     assert np.unique(labels).size == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"within": ["a", "b"]}, r"within is \['a', 'b'\]. Give a dictionary such as \{'condition'"),
+        ({"between": {"subject": "age"}}, r"between='subject' is 'age'. Give a dictionary such as"),
+        ({"between": "subject"}, "between is 'subject'. Give a dictionary"),
+        ({"within": {"prime": 2}}, "'prime' has no levels but 2. List them"),
+    ],
+)
+def test_what_is_no_dictionary_of_levels_is_explained(options, message):
+    with pytest.raises(DataError, match=message):
+        sparselmm.simulate_design({"subject": 4, "item": 2}, **options)

@@ -2,9 +2,11 @@
 
 import pickle
 
+import numpy as np
 import pytest
 
 import sparselmm
+from sparselmm.errors import DataError
 from sparselmm.habits import PACKAGE, RESULTS, explains
 
 
@@ -76,3 +78,29 @@ def test_positional_arguments_are_left_alone():
         return a + c
 
     assert function(1, 2) == function(1, c=2) == 3
+
+
+def test_results_point_to_their_names_of_tables_and_plots():
+    sleepstudy = sparselmm.datasets.load("sleepstudy")
+    fit = sparselmm.lmer("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    for table in (fit.summary(), fit.anova(), fit.re_pca()):
+        with pytest.raises(AttributeError, match=r"no attribute 'to_markdown'. Use as_markdown\(\)"):
+            table.to_markdown()
+    with pytest.raises(AttributeError, match="no attribute 'residual'. Did you mean residuals"):
+        fit.plot.residual()
+    classical = sparselmm.MixedLM.from_formula("Reaction ~ Days", sleepstudy, groups="Subject").fit()
+    with pytest.raises(AttributeError, match=r"Use fit.to_lmer\(\)\[1\].fit\(\).anova"):
+        classical.anova()
+
+
+def test_hypotheses_point_to_parameters_of_like_names():
+    data = sparselmm.datasets.load("sleepstudy").assign(kind=np.tile(["a", "b", "c"], 60))
+    fit = sparselmm.lmer("Reaction ~ I(Days**2) + kind + (1 | Subject)", data)
+    with pytest.raises(ValueError, match=r"Did you mean kind\[T.b\] or kind\[T.c\]\? For all of kind: anova\(\)"):
+        fit.t_test("kind = 0")
+    with pytest.raises(ValueError, match=r"Did you mean 'Intercept'"):
+        fit.t_test("Intrcept = 0")
+    for text in ("I(Days**2) = 1", "I( Days ** 2 )=1", "`I(Days**2)` = 1"):
+        assert fit.t_test(text)["p.value"].iloc[0] == fit.t_test("I(Days ** 2) = 1")["p.value"].iloc[0]
+    with pytest.raises(DataError, match="labels the fit has not seen: bb. Did you mean"):
+        fit.predict(data.assign(kind="bb").head(), random=False)

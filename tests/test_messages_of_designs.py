@@ -42,7 +42,10 @@ ALIASED = {  # the formula, and what the message says
     r"sector\[T.public\] is constant within every level of school. Remove sector\[T.public\] from the term, or",
     "(cses + sector | school)": r"sector\[T.public\] is constant within every level of school",
     "(0 + sector | school)": r"say nothing about the covariance of sector\[private\] and sector\[public\].*'\|\|'",
-    "(1 | school) + (1 | school)": r"Terms 'school' and 'school.1': .*variance of Intercept in school and var",
+    "(1 | school) + (1 | school)": r"^Terms 'school' and 'school.1' are one term that is in the model twice: .* "
+    "Remove one. Everything but these estimates stands.$",
+    "(cses | school) + (cses | school)": "'school' and 'school.1' are one term that is in the model twice",
+    "(cses | school) + (cses || school)": "cannot tell apart",
     "(1 | school) + (cses | school)": "variance of Intercept in school and variance of Intercept in school.1, as more",
     "(1 | school) + (1 | copy)": r"'copy' and 'school': .*\(0 \+ x \| g\)",
     "(1 | school/sector)": "'school' and 'school:sector'",
@@ -240,6 +243,13 @@ def test_rows_that_were_not_kept(name, call, remedy, schools):
     fit = lmer("y ~ cses + (1 | school)", iter([schools[:100], schools[100:]]))
     with pytest.raises(DataError, match=rf"^{name} needs the rows of the data, which were read in chunks.*{remedy}"):
         call(fit, schools)
+
+
+def test_terms_that_are_there_several_times(schools):
+    terms = [RandomTerm(schools.school, name="site") for _ in range(3)]
+    with pytest.warns(DataWarning) as caught:
+        LinearMixedModel(schools.y, np.ones((len(schools), 1)), terms)
+    assert len(caught) == 2 and all("are one term that is in the model twice" in str(one.message) for one in caught)
 
 
 def test_models_of_arrays_name_their_columns():

@@ -29,9 +29,13 @@ def aliased_variances(case: Case) -> Iterator[Finding]:
         text, remedy = sentences(alias.message.removesuffix(" Everything but these estimates stands."))
         involved = _involved(case, alias.entries)
         if involved:
-            k, dropped = max(involved, key=lambda one: (one[1].order, one[0]))
-            formula = without_parts(case.model, k, [dropped])
-            remedy = f"Without {dropped.name} of `{case.model.terms[k].name}`: {formula}" if formula else remedy
+            parts = {k: parts_of(case.model, k) for k, _ in involved}
+            whole = [k for k in parts if len(parts) > 1 and all((k, part) in involved for part in parts[k])]
+            k, dropped = max(involved, key=lambda one: (one[0] in whole, one[1].order, one[0]))
+            name = f"`{case.model.terms[k].name}`"
+            what = f"the term {name}" if k in whole else f"{dropped.name} of {name}"
+            formula = without_parts(case.model, k, parts[k] if k in whole else [dropped])
+            remedy = f"Without {what}: {formula}" if formula else remedy
         yield Finding(WARNING, text, ", ".join(alias.terms), remedy, len(alias.entries))
 
 
@@ -47,7 +51,8 @@ def _involved(case: Case, entries: Iterable[tuple[int, int, int]]) -> list[tuple
 
 
 def rare_slopes(case: Case) -> Iterator[Finding]:
-    """Yield the slopes of predictors that vary within few levels only."""
+    """Yield the slopes of predictors that vary within few levels only, or within none and yet are identified."""
+    aliased = {(k, i) for alias in case.model.aliased for k, i, _ in alias.entries}
     for k, term in enumerate(case.model.terms):
         one = next((i for i, name in enumerate(term.columns) if name in INTERCEPT), None)
         if one is None or term.n_columns == 1:
@@ -57,11 +62,17 @@ def rare_slopes(case: Case) -> Iterator[Finding]:
             i = list(part.columns)
             whole = S[:, one, one, None] * np.einsum("jii->ji", S)[:, i]
             varies = (whole - S[:, i, one] ** 2 > CONSTANT * whole).any(axis=1)
-            if 0 < varies.sum() <= RARE * len(varies):
-                text = f"{part.name} varies within {varies.sum()} of {len(varies):,} levels of `{term.name}` only."
-                formula = without_parts(case.model, k, [part])
-                remedy = f"Leave it out of the term: {formula}" if formula else "Leave it out of the term."
-                yield Finding(NOTE, text, term.name, remedy, float(varies.mean()))
+            if varies.sum() > RARE * len(varies) or any((k, column) in aliased for column in i):
+                continue
+            text = f"{part.name} varies within {varies.sum()} of {len(varies):,} levels of `{term.name}` only."
+            if not varies.any():
+                text = (
+                    f"{part.name} is constant within every level of `{term.name}`: its slope is no effect that differs "
+                    f"between levels, it lets the variance of the levels depend on {part.name}."
+                )
+            formula = without_parts(case.model, k, [part])
+            remedy = f"Leave it out of the term: {formula}" if formula else "Leave it out of the term."
+            yield Finding(NOTE, text, term.name, remedy, float(varies.mean()))
 
 
 def curvature(case: Case) -> Iterator[Finding]:

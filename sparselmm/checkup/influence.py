@@ -89,7 +89,9 @@ def outlying_effects(case: Case) -> Iterator[Finding]:
             text = (
                 f"{listed(found.index)} of `{term.name}`: {what} is {abs(found.iloc[0]):.1f} standard deviations out."
             )
-            remedy = "Look at their rows: a heavy tail shrinks the others too little."
+            remedy = (
+                f"Look at {'its' if len(found) == 1 else 'their'} rows: a heavy tail shrinks the others too little."
+            )
             yield Finding(NOTE, text, term.name, remedy, float(found.iloc[0]))
     if furthest:
         yield Finding(OK, f"Random effects reach {furthest:.1f} standard deviations.", value=furthest)

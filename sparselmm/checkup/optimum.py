@@ -35,7 +35,7 @@ def variances_at_zero(case: Case) -> Iterator[Finding]:
         text = "The deviance falls with a variance that was left at zero: there is a better fit."
         yield Finding(WARNING, text, remedy="Search from other starts: fit.allfit().", value=record.boundary_derivative)
     else:
-        text = "The fit is at the boundary: no variance that is zero would lower the deviance."
+        text = "The fit is at the boundary: letting a variance that is zero grow would not lower the deviance."
         yield Finding(OK, text, value=record.boundary_derivative)
 
 

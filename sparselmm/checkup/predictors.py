@@ -10,7 +10,7 @@ from ..covariance import correlation
 from .case import INTERCEPT, Case
 from .findings import NOTE, OK, SKIPPED, Finding, listed, plural
 
-RATIO = 1e3  # of the largest to the smallest standard deviation of a column
+RATIO, ALIKE = 1e3, 1.05  # of the largest to the smallest standard deviation of a column: to note, not worth a word
 INFLATED = 10.0  # variance of a coefficient over that without the other terms
 STEEP, MODERATE = 0.9, 0.7  # correlations of intercept and slope at the origin, and at the mean of the predictor
 MOST_COLUMNS = 500  # up to which variance inflation is computed
@@ -22,6 +22,8 @@ def scales(case: Case) -> Iterator[Finding]:
     if len(sd) < 2:
         return
     ratio, large, small = float(sd.max() / sd.min()), sd.idxmax(), sd.idxmin()
+    if ratio < ALIKE:
+        return
     if ratio < RATIO:
         yield Finding(OK, f"Standard deviations of the columns lie within a factor of {ratio:.2g}.", value=ratio)
         return

@@ -59,6 +59,7 @@ SECTIONS: dict[str, tuple[Check, ...]] = {
     ),
     "data": (
         Check("thin levels", amount.thin_levels),
+        Check("rare categories", amount.rare_categories, of_rows=True),
         Check("confined levels", amount.confined_levels, of_rows=True),
         Check("rows per fixed effect", amount.rows_per_fixed_effect),
         Check("missing rows", amount.missing_rows),

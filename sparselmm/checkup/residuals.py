@@ -91,9 +91,8 @@ def spread_between_levels(case: Case) -> Iterator[Finding]:
         variation = float(np.sqrt(max(between - within, 0.0) / usual) / size.mean())
         chance = fdtrc(l - 1, n - l, between / within)
         if variation < VARYING or chance > 2.0 * ndtr(-CLEAR):
-            yield Finding(
-                OK, f"Between levels of `{name}` it varies by {100 * variation:.0f} %.", name, value=variation
-            )
+            extent = f"by {100 * variation:.0f} %" if variation >= 0.005 else "no more than by chance"
+            yield Finding(OK, f"Between levels of `{name}` it varies {extent}.", name, value=variation)
             continue
         typical = counts >= PER_LEVEL
         ranked = np.flatnonzero(typical)[np.argsort(means[typical])]
@@ -121,7 +120,8 @@ def outliers(case: Case) -> Iterator[Finding]:
     rows = f"Row{'s' if found.size > 1 else ''} {listed(index[found])}"
     text = f"{rows} {verb} {size[found[0]]:.1f} standard deviations off."
     share = "" if found.size < 0.001 * size.size or found.size < 3 else f" ({plural(found.size, 'row')})"
-    remedy = f"Check them{share} for errors; compare the fit without them. See fit.augment(influence=True)."
+    them = "it" if found.size == 1 else "them"
+    remedy = f"Check {them}{share} for errors; compare the fit without {them}. See fit.augment(influence=True)."
     yield Finding(NOTE, text, ", ".join(map(str, index[found[:3]])), remedy, float(size[found[0]]))
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..habits import near
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -75,10 +77,19 @@ def constraints(hypotheses: Hypotheses, names: Sequence[str]) -> Constraints:
     return Constraints(matrix, np.broadcast_to(np.asarray(values, dtype=float), len(matrix)).copy(), labels)
 
 
+def _spaced(name: str) -> str:
+    """Return the pattern of a name with any blanks between its characters."""
+    return r"\s*".join(map(re.escape, name.replace(" ", "")))
+
+
 def _position(name: str, names: Sequence[str]) -> int:
-    """Return the position of a name, or raise a ValueError that lists them."""
+    """Return the position of a name, blanks aside, or raise a ValueError that lists them."""
     if name not in names:
-        raise ValueError(f"There is no parameter {name!r}; the names are {', '.join(names)}.")
+        name = next((one for one in names if one.replace(" ", "") == name.replace(" ", "")), name)
+    if name not in names:
+        parts = [one for one in names if one.startswith(f"{name}[")]
+        hint = f" Did you mean {' or '.join(parts[:3])}? For all of {name}: anova()." if parts else near(name, names)
+        raise ValueError(f"There is no parameter {name!r}; the names are {', '.join(names)}.{hint}")
     return names.index(name)
 
 
@@ -113,7 +124,7 @@ class _Reader:
                 at += 1
                 continue
             number = NUMBER.match(text, at)
-            name = next((name for name in longest_first if self._is_name(name, at)), None)
+            name, end = next(((name, end) for name in longest_first if (end := self._end_of(name, at))), (None, at))
             if text[at] == "`":
                 end = text.find("`", at + 1)
                 if end < 0:
@@ -122,7 +133,7 @@ class _Reader:
             elif number:
                 token = "number", float(number.group()), at, number.end()
             elif name is not None:
-                token = "name", self.names.index(name), at, at + len(name)
+                token = "name", self.names.index(name), at, end
             elif text[at] in OPERATORS:
                 token = text[at], None, at, at + 1
             else:
@@ -133,10 +144,11 @@ class _Reader:
             at = token[3]
         yield "end", None, len(text), len(text)
 
-    def _is_name(self, name: str, at: int) -> bool:
-        """Return whether a name stands here and is not the beginning of a longer word."""
-        following = self.text[at + len(name) : at + len(name) + 1]
-        return self.text.startswith(name, at) and (not following or following.isspace() or following in OPERATORS)
+    def _end_of(self, name: str, at: int) -> int | None:
+        """Return where a name ends that stands here, blanks aside, and does not begin a longer word; else None."""
+        found = re.compile(_spaced(name)).match(self.text, at)
+        following = self.text[found.end() : found.end() + 1] if found else "x"
+        return found.end() if found and (not following or following.isspace() or following in OPERATORS) else None
 
     def constraints(self) -> Constraints:
         """Return the hypotheses of the whole text; ``a = b = 0`` is two."""

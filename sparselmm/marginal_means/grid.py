@@ -12,10 +12,11 @@ import pandas as pd
 
 from ..checks import check_sizes
 from ..columns import positions
-from ..data import Table, near
+from ..data import Table
 from ..errors import DataError
 from ..fixed_terms import beyond_kept
 from ..formula_text import formula_terms, lookups, spelled
+from ..habits import near
 from .forms import LinearForms
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -110,6 +110,16 @@ def simulate_design(
 
 def _check_names(levels: Levels, between: Between, within: Within, nested: Mapping[str, str]) -> None:
     """Raise a DataError if a factor is unknown or a name stands for two columns."""
+    for argument, given in (
+        ("between", between),
+        ("within", within),
+        *((f"between={k!r}", v) for k, v in between.items()),
+    ):
+        if not isinstance(given, Mapping):
+            example = (
+                "{'subject': {'group': ['old', 'young']}}" if argument == "between" else "{'condition': ['a', 'b']}"
+            )
+            raise DataError(f"{argument} is {given!r}. Give a dictionary such as {example}.")
     named = [("between", name) for name in between] + [("nested", name) for pair in nested.items() for name in pair]
     for argument, name in named:
         if name not in levels:
@@ -119,7 +129,9 @@ def _check_names(levels: Levels, between: Between, within: Within, nested: Mappi
         if names.count(name) > 1:
             raise DataError(f"{name!r} stands for two columns of the design. Rename one of them.")
     for name, values in {**within, **{name: v for part in between.values() for name, v in part.items()}}.items():
-        if not _draws(values) and (isinstance(values, str) or not len(values)):
+        if not _draws(values) and (
+            not isinstance(values, Sequence | np.ndarray | pd.Index) or isinstance(values, str) or not len(values)
+        ):
             raise DataError(f"{name!r} has no levels but {values!r}. List them, such as ['a', 'b'].")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import pandas as pd
 
 from .. import plots
+from ..habits import no_attribute
 from .canvas import choose
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Plots:
     def data(self, kind: str, *args: Any, **options: Any) -> pd.DataFrame:
         """Return the table that a kind of plot draws, from the arguments of that plot but the axes."""
         return getattr(plots, f"{choose(KINDS, kind, 'kind')}_data")(self._fit, *args, **options)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(no_attribute("fit.plot", name, {}, KINDS))
 
     def __repr__(self) -> str:
         return f"<Plots of {self._fit!r}: {', '.join(KINDS)}>"

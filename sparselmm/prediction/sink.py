@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..data import near
 from ..errors import DataError
 from ..files import replaced
 from ..formula_text import bare, column_name
+from ..habits import near
 from .intervals import included_terms, predict
 
 if TYPE_CHECKING:

@@ -93,8 +93,8 @@ def _equal(values: np.ndarray, expected: np.ndarray) -> bool:
         return False
     if values.dtype.kind in "iufb" and expected.dtype.kind in "iufb":
         values, expected = values.astype(float), expected.astype(float)
-        size = np.abs(expected).max(axis=0, initial=0.0)
-        return bool((np.abs(values - expected) <= ROUNDING * size).all())
+        size = np.abs(np.where(np.isfinite(expected), expected, 0.0)).max(axis=0, initial=0.0)
+        return bool(np.isclose(values, expected, rtol=0.0, atol=ROUNDING * size, equal_nan=True).all())
     return bool((pd.DataFrame(values).astype(str) == pd.DataFrame(expected).astype(str)).all(axis=None))
 
 
