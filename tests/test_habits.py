@@ -86,7 +86,7 @@ def test_results_point_to_their_names_of_tables_and_plots():
     for table in (fit.summary(), fit.anova(), fit.re_pca()):
         with pytest.raises(AttributeError, match=r"no attribute 'to_markdown'. Use as_markdown\(\)"):
             table.to_markdown()
-    with pytest.raises(AttributeError, match="no attribute 'residual'. Did you mean residuals"):
+    with pytest.raises(AttributeError, match=r"no attribute 'residual'. Did you mean residuals"):
         fit.plot.residual()
     classical = sparselmm.MixedLM.from_formula("Reaction ~ Days", sleepstudy, groups="Subject").fit()
     with pytest.raises(AttributeError, match=r"Use fit.to_lmer\(\)\[1\].fit\(\).anova"):
@@ -102,5 +102,5 @@ def test_hypotheses_point_to_parameters_of_like_names():
         fit.t_test("Intrcept = 0")
     for text in ("I(Days**2) = 1", "I( Days ** 2 )=1", "`I(Days**2)` = 1"):
         assert fit.t_test(text)["p.value"].iloc[0] == fit.t_test("I(Days ** 2) = 1")["p.value"].iloc[0]
-    with pytest.raises(DataError, match="labels the fit has not seen: bb. Did you mean"):
+    with pytest.raises(DataError, match=r"labels the fit has not seen: bb. Did you mean"):
         fit.predict(data.assign(kind="bb").head(), random=False)

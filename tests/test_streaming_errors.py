@@ -396,5 +396,5 @@ def test_files_that_hold_no_model(tmp_path, streamed):
 
 def test_infinite_values_of_the_response_are_not_taken_for_a_function_of_the_column(rows):
     data = rows.assign(y=np.where(np.arange(len(rows)) == 3, 0.0, np.exp(rows["y"] - rows["y"].mean())))
-    with pytest.raises(DataError, match="infinite|not finite"):
+    with pytest.raises(DataError, match=r"infinite|not finite"):
         sparselmm.lmer("log(y) ~ x + (1 | g)", iter([data]))

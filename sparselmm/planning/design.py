@@ -110,15 +110,11 @@ def simulate_design(
 
 def _check_names(levels: Levels, between: Between, within: Within, nested: Mapping[str, str]) -> None:
     """Raise a DataError if a factor is unknown or a name stands for two columns."""
-    for argument, given in (
-        ("between", between),
-        ("within", within),
-        *((f"between={k!r}", v) for k, v in between.items()),
-    ):
+    parts: list[tuple[str, Any]] = [("between", between), ("within", within)]
+    parts += [(f"between={name!r}", part) for name, part in between.items()] if isinstance(between, Mapping) else []
+    for argument, given in parts:
         if not isinstance(given, Mapping):
-            example = (
-                "{'subject': {'group': ['old', 'young']}}" if argument == "between" else "{'condition': ['a', 'b']}"
-            )
+            example = "{'subject': {'group': ['a', 'b']}}" if argument == "between" else "{'condition': ['a', 'b']}"
             raise DataError(f"{argument} is {given!r}. Give a dictionary such as {example}.")
     named = [("between", name) for name in between] + [("nested", name) for pair in nested.items() for name in pair]
     for argument, name in named:
