@@ -11,15 +11,15 @@ DOCS = Path(__file__).parent
 HEADER = """# Reliability
 
 Generated trials of what a user can do, of what goes wrong around a fit, and of what nobody should do. This page is made
-from runs of them on two cores of x86-64 Linux with Python 3.11 (`docs/campaign.json`). The numerical half (`designs`, `invariance`,
-`memory`, `shapes`, `values`) asks of every trial that the numbers are right; the hostile half (`files`, `formulas`, `interrupts`,
-`processes`, `streams`) that nothing breaks but with an error that says what to do.
+from runs of them on two cores of x86-64 Linux with Python 3.11 (`docs/campaign.json`). The numerical half (`designs`,
+`invariance`, `memory`, `shapes`, `values`) asks of every trial that the numbers are right; the hostile half (`files`,
+`formulas`, `interrupts`, `processes`, `streams`) that nothing breaks but with an error that says what to do.
 
 A shorter run of each is part of the tests. Each trial can be repeated alone: a failure records its seed and number.
 
 ```bash
 cd tests
-python -m campaign --seed 1 --long --workers 2 --out ../docs/campaign.json  # hours; rows marked "short run" had fewer trials
+python -m campaign --seed 1 --long --workers 2 --out ../docs/campaign.json  # hours; "short run": fewer
 python -m campaign --seed 2 --only designs --count 500
 ```
 
@@ -30,8 +30,8 @@ KINDS = {
 columns, correlated, independent or a block of Z; up to five columns of X, near-collinear, dependent or with an empty
 cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihood.
 
-*Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be true of the
-data. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
+*Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be true
+of the data. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
 certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have
 more than one optimum, and a fit finds one of them: try other starts there.""",
 }
