@@ -30,8 +30,8 @@ KINDS = {
 columns, correlated, independent or a block of Z; up to five columns of X, near-collinear, dependent or with an empty
 cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihood.
 
-*Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be true
-of the data. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
+*Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be
+true of the data. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
 certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have
 more than one optimum, and a fit finds one of them: try other starts there.""",
 }
