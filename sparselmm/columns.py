@@ -208,9 +208,9 @@ class Columns:
         finite = np.isfinite(values)
         if not finite.all():
             found = [f"'{self.names[j]}'" for j in np.flatnonzero(~finite.all(axis=0))]
-            bad = f"{', '.join(found)} {'is' if len(found) == 1 else 'are'}"
+            bad, be = ", ".join(found), "is" if len(found) == 1 else "are"
             where = table.first(~finite.all(axis=1))
-            raise DataError(f"{bad} not finite, first in row {where}. Correct those values or make them missing.")
+            raise DataError(f"{bad} {be} not finite, first in row {where}. Correct those values or make them missing.")
         return values
 
     def _stacked(self, table: Table) -> np.ndarray:
@@ -248,8 +248,10 @@ class Columns:
             new = sorted({str(label) for label in pd.unique(labels[codes < 0])})
             if new:
                 some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-                what = f"'{factor.expr}' has labels the fit has not seen: {some}."
-                raise DataError(f"{what}{near(new[0], known)} Leave those rows out.")
+                raise DataError(
+                    f"'{factor.expr}' has labels the fit has not seen: {some}.{near(new[0], known)} "
+                    "Leave those rows out."
+                )
             if factor.expr in columns:
                 columns[factor.expr] = pd.Categorical.from_codes(codes, categories=known)
         return Table(columns, {}, table.index)
