@@ -120,7 +120,7 @@ def test_the_same_bits_each_time_and_no_tasks_after_an_interrupt(client):
 
     with pytest.raises(KeyboardInterrupt):
         source.sums(plan, Interrupted())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120  # for a machine with much else to do
     while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
         assert time.monotonic() < deadline, "tasks are left"
         time.sleep(0.05)
