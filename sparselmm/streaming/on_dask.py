@@ -64,7 +64,8 @@ class OnCluster(Partitions):
         seen = as_completed(counts, with_results=True)
         del counts  # a count that was seen is not computed again
         try:
-            for _, count in seen:
+            for future, count in seen:
+                del future  # an exception that holds this frame would hold its task
                 shown.add_rows(count)
             return whole.result()
         finally:
