@@ -129,8 +129,7 @@ def climb(objective: PackedObjective, methods: Sequence[str], options: Mapping[s
         if number + 1 < len(methods):
             warn_convergence(f"Retrying MixedLM optimization with {methods[number + 1]}")
     beta, factors = objective.parts(x)
-    if factors is None:
-        raise ValueError("There is no likelihood at the start values: a covariance is not positive semidefinite.")
+    assert factors is not None, "the start has a likelihood, and every step stays where there is one"
     message = f"Gradient optimization failed, |grad| = {slope:f}" if not converged else "Converged."
     return Outcome(factors, beta, converged, message, history)
 
