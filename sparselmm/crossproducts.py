@@ -227,7 +227,10 @@ class CrossProducts:
         """Return the same sums in another basis T₁ and around another center c₁: X T₁ and y - X T₁c₁."""
         if np.array_equal(basis, self.basis) and np.array_equal(center, self.center):
             return self
-        A = np.linalg.solve(self.basis, basis)
+        return self.combined(np.linalg.solve(self.basis, basis), basis, center)
+
+    def combined(self, A: np.ndarray, basis: np.ndarray, center: np.ndarray) -> CrossProducts:
+        """Return the sums of XTA, A (p, p₁), in the place of XT, called by a new basis, around a center c₁ (p₁,)."""
         d = self.center - A @ center
         return replace(
             self,

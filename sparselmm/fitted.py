@@ -7,7 +7,7 @@ from threading import local
 from typing import TYPE_CHECKING, Any, cast
 
 from .criteria import InformationCriteria
-from .habits import RESULTS, no_attribute
+from .habits import RESULTS, missing
 
 if TYPE_CHECKING:
     from .engines.protocol import Engine, StochasticEngine
@@ -39,9 +39,7 @@ class FittedModel(InformationCriteria):
     if not TYPE_CHECKING:  # to type checkers a wrong name is an error
 
         def __getattr__(self, name):
-            if hasattr(type(self), name):  # a property of that name failed: its own error
-                return object.__getattribute__(self, name)
-            raise AttributeError(no_attribute("A fit", name, RESULTS, dir(type(self))))
+            return missing(self, "A fit", name, RESULTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: no factor of M(θ), which `likelihood` computes again."""

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from numbers import Real
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +109,13 @@ def no_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterabl
         return f"{owner} has no attribute {name!r}. Use {hints[name]}."
     near = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")], n=3)
     return f"{owner} has no attribute {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
+
+
+def missing(instance: object, owner: str, name: str, hints: Mapping[str, str]) -> Any:
+    """Raise the AttributeError of a name that an object does not have, or that of its property which failed."""
+    if hasattr(type(instance), name):
+        return object.__getattribute__(instance, name)
+    raise AttributeError(no_attribute(owner, name, hints, dir(type(instance))))
 
 
 def explains(**hints: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

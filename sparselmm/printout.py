@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
-from typing import NoReturn
+from typing import Any
 
 from .export import Block, latex, markdown
-from .habits import TABLES, no_attribute
+from .habits import TABLES, missing
 
 WIDTH = 88
 STYLE = """<style>
@@ -23,8 +24,29 @@ STYLE = """<style>
 </style>"""
 
 
-@dataclass(frozen=True)
-class Printout:
+class Shown(ABC):
+    """What prints as text and shows as HTML in a notebook."""
+
+    @abstractmethod
+    def as_text(self) -> str:
+        """Return it as text."""
+
+    @abstractmethod
+    def as_html(self) -> str:
+        """Return it as an HTML fragment."""
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    def __repr__(self) -> str:
+        return self.as_text()
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
+
+@dataclass(frozen=True, repr=False)
+class Printout(Shown):
     """A result to be read: prints as text and shows as HTML in a notebook; also as Markdown and LaTeX.
 
     Attributes
@@ -87,22 +109,14 @@ class Printout:
             lines += [r"\medskip", "", "\n\n".join(map(latex, self.notes)), ""]
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
-    def __str__(self) -> str:
-        return self.as_text()
 
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
-
-
-class Printed:
+class Printed(Shown):
     """Views of an object whose `printout` is a `Printout`."""
 
     @property
+    @abstractmethod
     def printout(self) -> Printout:
         """Title, facts, tables and notes."""
-        raise NotImplementedError
 
     def as_text(self) -> str:
         """Return the object as text."""
@@ -120,17 +134,8 @@ class Printed:
         """Return the object as a LaTeX table for the package booktabs."""
         return self.printout.as_latex()
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(no_attribute(type(self).__name__, name, TABLES, dir(type(self))))
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    def __repr__(self) -> str:
-        return self.as_text()
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
+    def __getattr__(self, name: str) -> Any:
+        return missing(self, type(self).__name__, name, TABLES)
 
 
 def hanging(text: str, indent: int) -> str:

@@ -18,17 +18,7 @@ def with_columns(cross: CrossProducts, A: np.ndarray) -> CrossProducts:
     B = A @ basis
     XX = B.T @ cross.XX @ B
     center = np.linalg.solve(XX, B.T @ (cross.Xy + cross.XX @ cross.center))
-    d = cross.center - B @ center
-    return replace(
-        cross,
-        XX=XX,
-        Xy=B.T @ (cross.Xy + cross.XX @ d),
-        yy=max(0.0, cross.yy + float(d @ (2.0 * cross.Xy + cross.XX @ d))),
-        ZX=cross.ZX @ B,
-        Zy=cross.Zy + cross.ZX @ d,
-        basis=basis,
-        center=center,
-    )
+    return cross.combined(B, basis, center)
 
 
 def with_effects(cross: CrossProducts, kept: Mapping[int, Sequence[int]]) -> CrossProducts:

@@ -1,5 +1,6 @@
 """Compiled loops called by threads and in forked processes; numba chooses its threads once for each process."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -37,13 +38,28 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 """
 
 
+def python(code, **variables):
+    """Return a process that ran the code, numba's threads as they are by default but for these variables."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_THREADING")}
+    return subprocess.run([sys.executable, "-c", code], env=plain | variables, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("where", [THREADS, FORK], ids=["threads", "fork"])
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("layer", ["omp", "tbb", "workqueue"])
 def test_concurrent_callers(layer, where):
     if where is FORK and not hasattr(os, "fork"):
         pytest.skip("no fork")
-    environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
-    run = subprocess.run([sys.executable, "-c", CODE + where], env=environment, capture_output=True, text=True)
+    run = python(CODE + where, NUMBA_THREADING_LAYER=layer)
     if "No threading layer could be loaded" in run.stderr:
         pytest.skip(f"numba has no {layer} here")
     assert run.returncode == 0, run.stderr
+
+
+def test_openmp_is_preferred_to_tbb_unless_the_user_chose():
+    if importlib.util.find_spec("numba.np.ufunc.omppool") is None:
+        pytest.skip("numba has no OpenMP here")
+    code = CODE + "import numba; print(numba.config.THREADING_LAYER_PRIORITY, numba.threading_layer())"
+    assert python(code).stdout.split() == ["['omp',", "'tbb',", "'workqueue']", "omp"]
+    assert python(code, NUMBA_THREADING_LAYER="workqueue").stdout.split()[-1] == "workqueue"
+    chosen = python(code, NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb").stdout.split()
+    assert chosen == ["['workqueue',", "'omp',", "'tbb']", "workqueue"]

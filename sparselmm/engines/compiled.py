@@ -1,7 +1,8 @@
 """Compiled loops on all threads (numba), for processes that fork and callers that are threads themselves.
 
 OpenMP kills a forked process that enters its threads after the parent did, and numba's own pool of threads takes one
-caller at a time.
+caller at a time. TBB, numba's first choice where it is installed, keeps some memory of every call (numba issue 10225,
+oneTBB issue 1403; measured: 1 MB a fit, and twice the time of OpenMP on small products), so it comes last but one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from threading import Lock
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from numba import njit
+from numba import config, njit
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 OPTIONS: dict[str, Any] = {"cache": True, "fastmath": {"contract", "reassoc"}, "nogil": True}
+
+if config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
+    config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
 class _Threads:

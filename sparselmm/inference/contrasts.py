@@ -77,11 +77,6 @@ def constraints(hypotheses: Hypotheses, names: Sequence[str]) -> Constraints:
     return Constraints(matrix, np.broadcast_to(np.asarray(values, dtype=float), len(matrix)).copy(), labels)
 
 
-def _spaced(name: str) -> str:
-    """Return the pattern of a name with any blanks between its characters."""
-    return r"\s*".join(map(re.escape, name.replace(" ", "")))
-
-
 def _position(name: str, names: Sequence[str]) -> int:
     """Return the position of a name, blanks aside, or raise a ValueError that lists them."""
     if name not in names:
@@ -111,6 +106,10 @@ class _Reader:
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
         self.text, self.names = text, names
+        self._patterns = {  # of the names, longest first, with any blanks between their characters
+            name: re.compile(r"\s*".join(map(re.escape, name.replace(" ", ""))))
+            for name in sorted(names, key=len, reverse=True)
+        }
         self.tokens = list(self._scan())
         self.at = 0
 
@@ -118,13 +117,12 @@ class _Reader:
         """Yield (kind, value, start, end); the longest name that fits is taken, so names may hold any character."""
         text, at = self.text, 0
         token: Token
-        longest_first = sorted(self.names, key=len, reverse=True)
         while at < len(text):
             if text[at].isspace():
                 at += 1
                 continue
             number = NUMBER.match(text, at)
-            name, end = next(((name, end) for name in longest_first if (end := self._end_of(name, at))), (None, at))
+            name, end = next(((name, end) for name in self._patterns if (end := self._end_of(name, at))), (None, at))
             if text[at] == "`":
                 end = text.find("`", at + 1)
                 if end < 0:
@@ -146,7 +144,7 @@ class _Reader:
 
     def _end_of(self, name: str, at: int) -> int | None:
         """Return where a name ends that stands here, blanks aside, and does not begin a longer word; else None."""
-        found = re.compile(_spaced(name)).match(self.text, at)
+        found = self._patterns[name].match(self.text, at)
         following = self.text[found.end() : found.end() + 1] if found else "x"
         return found.end() if found and (not following or following.isspace() or following in OPERATORS) else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..habits import no_attribute
+from ..habits import missing
 from ..inference.variance import inverse_information
 from ..inference.wald import wald
 from ..threads import single_threaded
@@ -31,12 +31,10 @@ class Estimates:
     reml: bool
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(type(self), name):  # a property that failed: say why
-            return object.__getattribute__(self, name)
         from ..results import LinearMixedModelResults
 
         hints = {one: f"fit.to_lmer()[1].fit().{one}" for one in dir(LinearMixedModelResults) if one[0] != "_"}
-        raise AttributeError(no_attribute("A fit of MixedLM", name, hints, dir(type(self))))
+        return missing(self, "A fit of MixedLM", name, hints)
 
     params_object: MixedLMParams
     vcomp_unscaled: np.ndarray
