@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,7 @@ import pandas as pd
 
 from .caller import warn
 from .data import Table, plain, scattered
+from .engines.memory import Limit, shown
 from .errors import DataError, DataWarning
 from .formula_text import (
     FORMULAIC_MOVED,
@@ -28,6 +31,7 @@ from .habits import near
 from .threads import Shared
 
 if TYPE_CHECKING:
+    from formulaic import Formula
     from formulaic.parser.types import Factor
 
 try:
@@ -45,6 +49,7 @@ except ImportError as error:
 
 R_NAMES = {name: getattr(np, name) for name in ("sqrt", "log1p", "expm1", "sin", "cos", "tan", "floor")}
 R_NAMES |= {"ceiling": np.ceil, "factor": C, "TRUE": True, "FALSE": False}
+COPIES = 2  # of the columns that formulaic holds while it builds them
 R_FUNCTIONS = {
     "ns": "cr(x, df=4), natural cubic splines, or bs(x, df=4), B-splines",
     "s": "cr(x, df=4), natural cubic splines, or bs(x, df=4), B-splines",
@@ -185,6 +190,7 @@ class Columns:
             if table.columns[name].dtype.kind in "mM":
                 remedy = f"Convert it to numbers, or use C({quoted(name)})."
                 raise DataError(f"Column {name!r} holds dates or durations. {remedy}")
+        _check_size(text, formula, table, scope)
         spec = ModelSpec(formula, ensure_full_rank=True, na_action="ignore", output="numpy")
         spec, values = model_matrix(text, spec, table.complete(variables)[0], scope)
         for term, _, names in spec.structure:
@@ -263,6 +269,41 @@ def _are_numeric(text: str, table: Table, scope: Scope) -> bool:
     return candidates is not None and all(
         name is None or (name not in scope.contrasts and table.columns[name].dtype.kind in "iuf") for name in candidates
     )
+
+
+def _check_size(text: str, formula: Formula, table: Table, scope: Scope) -> None:
+    """Raise a DataError if the columns of a formula, one for every category, do not fit the memory."""
+    if (limit := Limit()).admits(8.0 * COPIES * len(table) ** 2):
+        return
+    factors = {factor.expr for term in formula for factor in term.factors}
+    counts = {text: _category_count(text, table, scope) for text in factors}
+    columns = sum(math.prod(counts[factor.expr] for factor in term.factors) for term in formula)
+    size = 8.0 * len(table) * columns
+    if not limit.admits(COPIES * size):
+        largest = max(counts, key=lambda one: counts[one])
+        name = _categorical_column(largest) or largest  # the largest is a factor of many categories: a column
+        raise DataError(
+            f"'{text}' has up to {columns:,} columns for {len(table):,} rows, one for each of the {counts[largest]:,} "
+            f"categories of {largest}: {shown(size)}, and twice that to build them; {limit} may be taken. Use it as a "
+            f"grouping factor, (1 | {quoted(name)}), or make it a number."
+        )
+
+
+def _category_count(text: str, table: Table, scope: Scope) -> int:
+    """Return the number of categories of a factor of a formula, one if it is not known to be categorical."""
+    name = _categorical_column(text) or text
+    if name not in table.columns:
+        return 1
+    values = table.columns[name]
+    if name == text and values.dtype.kind in "iufb" and name not in scope.contrasts:
+        return 1
+    return len(values.categories if isinstance(values, pd.Categorical) else pd.unique(values))
+
+
+def _categorical_column(text: str) -> str | None:
+    """Return the column in text such as C(column, ...), else None."""
+    found = re.fullmatch(r"(?:C|factor)\(\s*`?(.+?)`?\s*(,.*)?\)", text, flags=re.DOTALL)
+    return found[1] if found else None
 
 
 def _filters() -> warnings.catch_warnings:

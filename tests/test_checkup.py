@@ -344,12 +344,12 @@ def test_neighbours_expected_correlation_is_that_of_simulations():
 
 
 def test_large_designs_are_bounded(monkeypatch):
-    from sparselmm.checkup import case, identification, influence
+    from sparselmm.checkup import identification, influence
 
     fit = fitted(FORMULA, clean())
     monkeypatch.setattr(influence, "MOST_ROWS", 100)
     monkeypatch.setattr(identification, "PATIENCE", 0.0)
-    monkeypatch.setattr(case, "MOST_ROWS", 100)
+    monkeypatch.setattr("sparselmm.diagnostics.residuals.MOST_ROWS", 100)
     frame = fit.check().to_frame()
     skipped = frame[frame["verdict"] == "skipped"]
     assert skipped["check"].tolist() == ["curvature", "influential levels"]

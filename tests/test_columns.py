@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import re
 
 import numpy as np
 import pandas as pd
@@ -156,3 +157,24 @@ def test_plain_columns(values, expected, missing):
 def test_data_that_are_no_frame(data, message):
     with pytest.raises(DataError, match=message):
         build_design("y ~ (1 | g)", data)
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "remedy"),
+    [
+        ("y ~ C(`worker id`) + (1 | h)", 2_001, "(1 | `worker id`)"),
+        ("y ~ label + (1 | h)", 2_001, "(1 | label)"),
+        ("y ~ 0 + kind + factor(label, Treatment('7')) + (1 | h)", 2_002, "(1 | label)"),
+        ("y ~ x * label + (1 | h)", 4_002, "(1 | label)"),
+    ],
+)
+def test_more_dummy_columns_than_the_memory_holds(monkeypatch, formula, columns, remedy):
+    monkeypatch.setattr("sparselmm.engines.memory.free_memory", lambda: 1e8)
+    workers = np.repeat(np.arange(2_000), 2)
+    data = pd.DataFrame({"y": 1.0 * workers, "x": 0.5 * workers, "h": workers % 7, "worker id": workers})
+    data["label"], data["kind"] = workers.astype(str), pd.Categorical(np.where(workers % 2, "a", "b"))
+    message = f"has up to {columns:,} columns for 4,000 rows, one for each of the 2,000 categories of "
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        build_design(formula, data)
+    assert "80 MB may be taken" in str(caught.value) and f"grouping factor, {remedy}," in str(caught.value)
+    assert build_design("y ~ x + C(floor(x / 500)) + (1 | h)", data).exog.shape == (4_000, 3)

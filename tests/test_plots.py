@@ -169,11 +169,29 @@ def test_quantile_band_is_that_of_order_statistics(fit):
     rank = np.arange(1, 181)
     for name, p in (("low", 0.05), ("normal", 0.5), ("high", 0.95)):
         np.testing.assert_allclose(betainc(rank, 181 - rank, ndtr(data[name])), p)
-    np.testing.assert_allclose(data["value"], np.sort(fit.resid / fit.sigma))
+    np.testing.assert_allclose(data["value"], np.sort(fit.residuals("standardized")))
     assert (
         len(plots.qq_data(sparselmm.lmer("Yield ~ 1 + (1 | Batch)", sparselmm.datasets.load("Dyestuff2")), "Batch"))
         == 0
     )
+
+
+def test_residuals_over_sigma_where_there_are_no_leverages(sleepstudy, monkeypatch):
+    probed = sparselmm.lmer("Reaction ~ Days + (1 | Subject) + (1 | Days)", sleepstudy, engine="pcg")
+    np.testing.assert_allclose(plots.qq_data(probed)["value"], np.sort(probed.resid / probed.sigma))
+    assert plots.qq(probed).get_ylabel() == "Residual over σ"
+    assert plots.scale_location(probed).get_ylabel() == "√|residual over σ|"
+    exact = sparselmm.lmer("Reaction ~ Days + (1 | Subject)", sleepstudy)
+    assert plots.qq(exact).get_ylabel() == "Standardized residual"
+    monkeypatch.setattr("sparselmm.diagnostics.residuals.MOST_ROWS", 100)
+    np.testing.assert_allclose(plots.scale_location_data(exact)["spread"] ** 2, np.abs(exact.resid / exact.sigma))
+
+
+def test_a_row_that_fits_itself_has_no_quantile(sleepstudy):
+    data = sleepstudy.assign(first=np.arange(180) == 0)
+    fit = sparselmm.lmer("Reaction ~ Days + first + (1 | Subject)", data)
+    panel = plots.residual_panel_data(fit)
+    assert panel[["standardized", "normal"]].isna().all(axis=1).tolist() == [True] + [False] * 179
 
 
 def test_residual_tables(fits):
@@ -183,8 +201,9 @@ def test_residual_tables(fits):
         panel = plots.residual_panel_data(fit, term)
         np.testing.assert_allclose(panel["resid"], pearson)
         np.testing.assert_allclose(panel["fitted"] + panel["resid"] / np.sqrt(weights), fit.model.endog)
-        np.testing.assert_allclose(panel["spread"] ** 4, (pearson / fit.sigma) ** 2)
-        np.testing.assert_allclose(panel["standardized"], pearson / fit.sigma)
+        standardized = fit.residuals("standardized")
+        np.testing.assert_allclose(panel["spread"] ** 4, standardized**2)
+        np.testing.assert_allclose(panel["standardized"], standardized)
         pairs = panel.sort_values("normal")[["standardized", "normal"]].to_numpy()
         np.testing.assert_allclose(pairs, plots.qq_data(fit)[["value", "normal"]], rtol=1e-12, atol=1e-14)
         by_group = plots.residuals_by_group_data(fit, term)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..diagnostics.residuals import divided_residuals
 from ..inference.quadratic import ConditionalCovariance
 from ..labels import read_only
 from ..terms import factorize
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..model import LinearMixedModel
     from ..results import LinearMixedModelResults
 
-MOST_ROWS = 200_000  # rows up to which residuals are divided by their own standard deviations: some seconds
 INTERCEPT = ("Intercept", "const")
 
 
@@ -39,15 +39,9 @@ class Case:
         return self.fit.optimizer.monte_carlo is None
 
     @cached_property
-    def standardized(self) -> bool:
-        """Whether `residuals` are divided by their own standard deviations, or by that of the errors."""
-        return self.exact and self.model.nobs <= MOST_ROWS
-
-    @cached_property
     def residuals(self) -> np.ndarray:
         """Residuals (n,) in standard deviations; zero where the fit goes through a row."""
-        kind = {"kind": "standardized"} if self.standardized else {"kind": "pearson", "scaled": True}
-        return read_only(np.nan_to_num(self.fit.residuals(**kind).to_numpy()))
+        return read_only(np.nan_to_num(divided_residuals(self.fit).to_numpy()))
 
     @cached_property
     def conditional(self) -> ConditionalCovariance:

@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ..diagnostics.residuals import has_leverages
 from .case import Case
 from .findings import NOTE, OK, WARNING, Finding, listed, plural
 
@@ -154,7 +155,7 @@ def _expected(case: Case, first: np.ndarray, second: np.ndarray) -> float:
     Conditional residuals have covariance σ²(I - H), H the conditional hat matrix (its quadratic form of z_i + z_j gives
     h_ij); of very many pairs, some are taken.
     """
-    if not case.standardized:
+    if not has_leverages(case.fit):
         return 0.0
     some = np.unique(np.linspace(0, first.size - 1, min(first.size, MOST_PAIRS)).astype(int))
     i, j = first[some], second[some]

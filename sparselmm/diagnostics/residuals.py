@@ -11,6 +11,7 @@ from ..covariance import cov_re
 from ..inference.quadratic import ConditionalCovariance
 
 if TYPE_CHECKING:
+    import pandas as pd
     import scipy.sparse as sp
 
     from ..results import LinearMixedModelResults
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 RESIDUALS = ("conditional", "marginal", "pearson", "standardized", "studentized", "marginal-standardized")
 LEVERAGES = ("conditional", "fixed", "random")
+MOST_ROWS = 200_000  # rows up to which leverages take some seconds
 ROUNDING = 1e-10  # one minus a leverage below which a row fits itself: no residual is left to standardise
 
 
@@ -41,6 +43,16 @@ def residuals(fit: LinearMixedModelResults, kind: str, scaled: bool) -> np.ndarr
     if kind == "standardized":
         return standardized
     return standardized * np.sqrt((N - 1.0) / np.maximum(N - standardized**2, 0.0))  # (I3)
+
+
+def has_leverages(fit: LinearMixedModelResults) -> bool:
+    """Return whether leverages are exact and take no more than seconds."""
+    return fit.optimizer.monte_carlo is None and fit.nobs <= MOST_ROWS
+
+
+def divided_residuals(fit: LinearMixedModelResults) -> pd.Series:
+    """Return residuals (n,) over their own standard deviations; over those of the errors without `has_leverages`."""
+    return fit.residuals("standardized") if has_leverages(fit) else fit.residuals("pearson", scaled=True)
 
 
 def leverage(fit: LinearMixedModelResults, kind: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..diagnostics.residuals import divided_residuals, has_leverages
 from ..threads import single_threaded
 from .canvas import MANY, axes_for, choose, color, ink, short
 
@@ -23,9 +24,10 @@ def qq_data(
 ) -> pd.DataFrame:
     """Return standardised residuals or random effects with what a normal sample of their size would be.
 
-    A residual is divided by its σ/√weight, a random effect by the standard deviation that the model gives its
-    conditional mode (levels with many rows vary more), estimation of β included: the diagonal of
-    σ²λ(I - [M⁻¹]_jj - U_j(R'R)⁻¹U_j')λ'.
+    A residual is divided by its standard deviation, which takes the leverage of its row; where there are more than
+    200,000 rows, or the fit has Monte-Carlo errors, by σ/√weight. A random effect is divided by the standard deviation
+    that the model gives its conditional mode (levels with many rows vary more), estimation of β included: the diagonal
+    of σ²λ(I - [M⁻¹]_jj - U_j(R'R)⁻¹U_j')λ'.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def qq(
     """
     ax = axes_for(ax, (4.8, 4.4))
     value = _standardized(fit, term, column)
-    what = "Standardized residual"
+    what = residual_over(fit)
     if term is not None:
         column = choose(fit.random_effects[term].columns, column, "column")
         what = f"{short(term)}, {short(column)}: standardized effect"
@@ -84,6 +86,11 @@ def qq(
     ax.plot(line["normal"], line["value"], "o", color=color(0), markersize=size, markeredgewidth=0.0, zorder=3)
     ax.legend(loc="upper left", frameon=False)
     return ax
+
+
+def residual_over(fit: LinearMixedModelResults) -> str:
+    """Return the label of residuals over standard deviations."""
+    return "Standardized residual" if has_leverages(fit) else "Residual over σ"
 
 
 def _spread(count: int) -> np.ndarray:
@@ -107,14 +114,8 @@ def _beside_normal(value: pd.Series, ranks: np.ndarray, level: float) -> pd.Data
 @single_threaded
 def _standardized(fit: LinearMixedModelResults, term: str | None, column: str | None) -> pd.Series:
     """Return standardised residuals or random effects, sorted; those without variance are left out."""
-    value = _residuals(fit) if term is None else _effects(fit, choose(fit.model.groups, term, "term"), column)
+    value = divided_residuals(fit) if term is None else _effects(fit, choose(fit.model.groups, term, "term"), column)
     return value.dropna().sort_values(kind="stable")
-
-
-def _residuals(fit: LinearMixedModelResults) -> pd.Series:
-    """Return the residuals over σ/√weight."""
-    weights = fit.model.weights
-    return fit.resid / fit.sigma * (1.0 if weights is None else np.sqrt(weights))
 
 
 def _effects(fit: LinearMixedModelResults, term: str, column: str | None) -> pd.Series:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..diagnostics.residuals import divided_residuals
 from .canvas import axes_for, choose, color, height_for, ink, name_rows, panel_for, points, smooth, zero_line
-from .quantiles import qq, qq_data
+from .quantiles import qq, qq_data, residual_over
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,14 +56,13 @@ def residuals(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
 
 
 def scale_location_data(fit: LinearMixedModelResults) -> pd.DataFrame:
-    """Return fitted values and √|standardised residual|, (n, 2): columns fitted and spread.
+    """Return fitted values and √|standardised residual|, (n, 2): columns fitted and spread; see `qq_data`.
 
     Parameters
     ----------
     fit : LinearMixedModelResults
     """
-    table = residuals_data(fit)
-    return pd.DataFrame({"fitted": table["fitted"], "spread": np.sqrt(np.abs(table["resid"]) / fit.sigma)})
+    return pd.DataFrame({"fitted": fit.fittedvalues, "spread": np.sqrt(np.abs(divided_residuals(fit)))})
 
 
 def scale_location(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes:
@@ -80,7 +80,7 @@ def scale_location(fit: LinearMixedModelResults, ax: Axes | None = None) -> Axes
     table = scale_location_data(fit)
     ax = axes_for(ax)
     _scatter(ax, fit, table["fitted"], table["spread"])
-    ax.set_ylabel("√|standardized residual|")
+    ax.set_ylabel(f"√|{residual_over(fit).lower()}|")
     return ax
 
 
@@ -157,9 +157,9 @@ def residual_panel_data(fit: LinearMixedModelResults, term: str | None = None) -
     """
     table = scale_location_data(fit)
     table.insert(1, "resid", residuals_data(fit)["resid"])
-    standardized = table["resid"].to_numpy() / fit.sigma
-    normal = np.empty(standardized.size)
-    normal[np.argsort(standardized, kind="stable")] = qq_data(fit)["normal"]
+    standardized = divided_residuals(fit).to_numpy()
+    normal, quantiles = np.full(standardized.size, np.nan), qq_data(fit)["normal"]
+    normal[np.argsort(standardized, kind="stable")[: quantiles.size]] = quantiles
     factor = _first_grouping(fit, term)
     group = None if factor is None else factor.levels.take(factor.codes)
     return table.assign(standardized=standardized, normal=normal, group=group)
