@@ -9,6 +9,8 @@ from functools import wraps
 from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
+from .errors import FormulaError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -93,6 +95,12 @@ def alpha_of(alpha: float, level: float | None) -> float:
             f"{name}={given!r} is no number between 0 and 1: alpha=0.05 or level=0.95 gives 95 % intervals."
         )
     return float(given if level is None else 1.0 - level)
+
+
+def check_order(formula: object, data: object) -> None:
+    """Raise a FormulaError for data in the place of a formula."""
+    if isinstance(data, str) and "~" in data and not isinstance(formula, str):
+        raise FormulaError(f"The formula comes first, then the data: ({data!r}, data).")
 
 
 def near(name: str, available: Iterable[object]) -> str:

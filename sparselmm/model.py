@@ -25,6 +25,7 @@ from .crossproducts import CrossProducts, rounding
 from .engines.choose import choose, choose_engine
 from .errors import ConvergenceWarning, DataError, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
+from .habits import check_order
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE
 from .polish import Search
@@ -139,6 +140,7 @@ class LinearMixedModel:
         from .frame import build_design  # brings formulaic, which array models do without
         from .streaming.sources import is_source
 
+        check_order(formula, data)
         context = caller_variables() if context is None else context
         options: dict[str, Any] = {
             "weights": weights,

@@ -150,6 +150,16 @@ def overlap() -> LinearMixedModelResults:
     return fitted("y ~ x + w + (1 | g)", data.assign(w=data["x"] + 0.1 * data["z"]))
 
 
+def no_mean_slope() -> LinearMixedModelResults:
+    data = clean()
+    return fitted("y ~ x + (x | g) + (1 + x + z || arm)", data)
+
+
+def squared() -> LinearMixedModelResults:
+    data = clean()
+    return fitted("y ~ t + I(t ** 2) + (1 | g)", data.assign(t=data["x"] + 10.0))
+
+
 def influential() -> LinearMixedModelResults:
     data = clean()
     one = data["g"] == "g07"
@@ -209,7 +219,7 @@ def confined(all_of_them: bool) -> LinearMixedModelResults:
     data = clean(levels=10)
     code = pd.factorize(data["g"])[0]
     kind = code if all_of_them else np.minimum(code, 1)
-    return fitted("y ~ kind + (x | g)", data.assign(kind=np.take(list("abcdefghij"), kind)))
+    return fitted("y ~ kind + x + (x | g)", data.assign(kind=np.take(list("abcdefghij"), kind)))
 
 
 def crowded() -> LinearMixedModelResults:
@@ -302,6 +312,14 @@ CASES = {
     ),
     "far origin": Case("origins", "note", far_origin, "at year = 0; at its mean, 2000", "subtract 2000 from `year`"),
     "overlap": Case("collinearity", "note", overlap, "`x` and `w`: the other terms overlap", "fit.vif()"),
+    "overlapping powers": Case("collinearity", "note", squared, "overlap", "Centre the predictors of"),
+    "slope without mean": Case(
+        "slopes without mean",
+        "note",
+        no_mean_slope,
+        "`z` has slopes over `arm` but no fixed effect",
+        "y ~ x + z + (x | g) + (1 + x + z || arm)",
+    ),
     "dropped": Case(
         "dropped columns",
         "note",

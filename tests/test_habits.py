@@ -1,12 +1,13 @@
 """What users of lme4 and statsmodels type by habit ends in an error that says what to type."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 import sparselmm
-from sparselmm.errors import DataError
+from sparselmm.errors import DataError, FormulaError
 from sparselmm.habits import PACKAGE, RESULTS, explains
 
 
@@ -104,3 +105,13 @@ def test_hypotheses_point_to_parameters_of_like_names():
         assert fit.t_test(text)["p.value"].iloc[0] == fit.t_test("I(Days ** 2) = 1")["p.value"].iloc[0]
     with pytest.raises(DataError, match=r"labels the fit has not seen: bb. Did you mean"):
         fit.predict(data.assign(kind="bb").head(), random=False)
+
+
+def test_data_before_the_formula():
+    sleepstudy = sparselmm.datasets.load("sleepstudy")
+    formula = "Reaction ~ Days + (1 | Subject)"
+    message = re.escape("The formula comes first, then the data: ('Reaction ~ Days + (1 | Subject)', data).")
+    with pytest.raises(FormulaError, match=message):
+        sparselmm.lmer(sleepstudy, formula)
+    with pytest.raises(FormulaError, match="The formula comes first"):
+        sparselmm.MixedLM.from_formula(sleepstudy, "Reaction ~ Days", groups="Subject")

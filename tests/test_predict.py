@@ -1,5 +1,7 @@
 """Predictions for the rows of the fit and for new data."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -217,3 +219,11 @@ def test_empty_cells_are_not_predicted():
     with pytest.warns(sparselmm.DataWarning, match="1 rows have combinations .* do not determine"):
         predicted = fit.predict(new, random=False, se=True)
     assert predicted.iloc[0].notna().all() and predicted.iloc[1].isna().all()
+
+
+def test_without_the_grouping_column(fit, sleepstudy):
+    new = pd.DataFrame({"Days": [0.0, 9.0], "subject": ["308", "309"]})
+    message = re.escape("'Subject', whose levels are predicted. Did you mean 'subject'? random=False predicts")
+    with pytest.raises(DataError, match=message):
+        fit.predict(new)
+    assert fit.predict(new, random=False).shape == (2,)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..covariance import correlation
 from .case import INTERCEPT, Case
 from .findings import NOTE, OK, SKIPPED, Finding, listed, plural
+from .rewrite import parts_of, sum_of, with_bar
 
 RATIO, ALIKE = 1e3, 1.05  # of the largest to the smallest standard deviation of a column: to note, not worth a word
 INFLATED = 10.0  # variance of a coefficient over that without the other terms
 STEEP, MODERATE = 0.9, 0.7  # correlations of intercept and slope at the origin, and at the mean of the predictor
+BESIDE = 1e-6  # share of a column that the fixed effects do not make up, beyond rounding
 MOST_COLUMNS = 500  # up to which variance inflation is computed
 
 
@@ -70,9 +73,27 @@ def collinearity(case: Case) -> Iterator[Finding]:
     text = (
         f"{listed(inflated.index)}: the other terms overlap so much that variances of coefficients are {factor} larger."
     )
-    products = any(len(term.factors) > 1 for term in case.model.fixed_terms if term.name in inflated.index)
+    products = any(
+        len(term.factors) > 1 or "**" in term.name for term in case.model.fixed_terms if term.name in inflated.index
+    )
     cause = "Centre the predictors of interactions and powers first" if products else "Leave one of them out"
     yield Finding(NOTE, text, ", ".join(inflated.index), f"{cause}; see fit.vif().", float(inflated.iloc[0]))
+
+
+def slopes_without_mean(case: Case) -> Iterator[Finding]:
+    """Yield the predictors with a random slope that the fixed effects lack: their mean slope is taken to be zero."""
+    cross = case.model.cross
+    for k, (term, S) in enumerate(zip(case.model.terms, cross.diagonal, strict=True)):
+        if sp.issparse(S):  # the user's block of Z, not columns times levels
+            continue
+        part = cross.ZX[cross.relative_factor.effect_slices[k]].reshape(len(S), term.n_columns, -1).sum(axis=0)
+        explained = np.einsum("ip,pi->i", part, np.linalg.solve(cross.XX, part.T))
+        left = 1.0 - explained / np.einsum("jii->i", S)
+        for slope in (one for one in parts_of(case.model, k) if one.order and left[list(one.columns)].max() > BESIDE):
+            text = f"{slope.name} has slopes over `{term.name}` but no fixed effect: their mean is taken to be zero."
+            formula = with_bar(case.model, k, sum_of(parts_of(case.model, k)), fixed=slope.text)
+            remedy = f"Unless that is meant: {formula}" if formula else "Unless that is meant, add it to exog."
+            yield Finding(NOTE, text, term.name, remedy, float(left[list(slope.columns)].max()))
 
 
 def dropped_columns(case: Case) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ SECTIONS: dict[str, tuple[Check, ...]] = {
         Check("scales", predictors.scales),
         Check("origins", predictors.origins),
         Check("collinearity", predictors.collinearity),
+        Check("slopes without mean", predictors.slopes_without_mean),
         Check("dropped columns", predictors.dropped_columns),
     ),
     "influence": (

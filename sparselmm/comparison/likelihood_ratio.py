@@ -177,7 +177,7 @@ def _check_same_data(one: LinearMixedModel, other: LinearMixedModel, name: str, 
     if one.nobs != other.nobs:
         raise DataError(
             f"{pair} have {one.nobs} and {other.nobs} rows: rows with missing values may have been left out of one. "
-            "Fit both to the same rows."
+            "Fit both to the same rows, data.dropna(subset=[...]) with the columns of both."
         )
     if not (one.keeps_rows and other.keeps_rows):
         return _check_same_marginals(one, other, pair)

@@ -16,6 +16,7 @@ from ..caller import caller_variables, warn
 from ..checks import as_array, check_labels, check_residual, check_rows, check_sizes, effects_of
 from ..crossproducts import CrossProducts, rounding
 from ..errors import DataError
+from ..habits import check_order
 from ..rank import full_rank_basis
 from ..terms import RandomTerm
 from ..threads import single_threaded
@@ -142,6 +143,7 @@ class GroupedModel:
         >>> model.fit().vcomp.round(2)
         array([9.98])
         """
+        check_order(formula, data)
         if "groups" not in kwargs:
             raise AttributeError("'groups' is a required keyword argument in MixedLM.from_formula")
         groups, environment = kwargs.pop("groups"), kwargs.pop("eval_env", None)

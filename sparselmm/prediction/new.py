@@ -10,9 +10,10 @@ import pandas as pd
 
 from ..caller import warn
 from ..checks import check_sizes
-from ..data import read_table
+from ..data import column_names, read_table
 from ..errors import DataError, DataWarning
 from ..fixed_terms import INESTIMABLE, beyond_kept
+from ..habits import near
 from .rows import Part, Rows
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def new_rows(
     """Return new rows with the columns that the formula makes of them; see `rows_of_fit`."""
     assert model.design is not None, "see `predict`"
     spec, parts = model.design.spec, {}
+    available = column_names(new)
+    for name in sorted({name for k in included for name in spec.random[k][1].variables}.difference(available)):
+        raise DataError(
+            f"The data have no column {name!r}, whose levels are predicted.{near(name, available)} random=False "
+            "predicts the mean over all levels, without it."
+        )
     sides = [spec.fixed, *(spec.random[k][0] for k in {*included, *fresh})]
     _check_types(model.design.table, new, {name for side in sides for name in side.variables})
     exog, random, index, offsets = spec.build(new, terms=included, offset=offset)
