@@ -96,9 +96,19 @@ class Printout(Shown):
         parts = [title, facts, *(block.as_markdown() for block in self.blocks), notes]
         return "\n\n".join(part for part in parts if part) + "\n"
 
-    def as_latex(self) -> str:
-        r"""Return a LaTeX table for the package booktabs, which the preamble loads."""
-        lines = [r"\begin{table}[htbp]", *([rf"\caption{{{latex(self.title)}}}"] if self.title else [])]
+    def as_latex(self, caption: str | None = None, label: str | None = None) -> str:
+        r"""Return a LaTeX table for the package booktabs, which the preamble loads.
+
+        Parameters
+        ----------
+        caption : str, optional
+            LaTeX; default: the title, "" for none.
+        label : str, optional
+            For ``\ref``.
+        """
+        caption = latex(self.title) if caption is None else caption
+        lines = [r"\begin{table}[htbp]", *([rf"\caption{{{caption}}}"] if caption else [])]
+        lines += [rf"\label{{{label}}}"] if label else []
         lines += [r"\footnotesize\raggedright", ""]
         if self.facts:
             facts = [rf"{latex(label)} & {latex(text)} \\" for label, text in self.facts]
@@ -130,9 +140,9 @@ class Printed(Shown):
         """Return the object in Markdown with pipe tables."""
         return self.printout.as_markdown()
 
-    def as_latex(self) -> str:
-        """Return the object as a LaTeX table for the package booktabs."""
-        return self.printout.as_latex()
+    def as_latex(self, caption: str | None = None, label: str | None = None) -> str:
+        """Return the object as a LaTeX table for the package booktabs, with a caption and a label for references."""
+        return self.printout.as_latex(caption, label)
 
     def __getattr__(self, name: str) -> Any:
         return missing(self, type(self).__name__, name, TABLES)

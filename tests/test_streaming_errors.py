@@ -220,6 +220,13 @@ def test_names_that_do_not_exist(streamed):
         type(streamed.model)([1.0], [[1.0]], [])
 
 
+def test_means_are_drawn_without_the_rows(streamed):
+    pytest.importorskip("matplotlib").use("Agg")
+    with pytest.raises(DataError, match="Use data=False"):
+        streamed.plot.predictions("x")
+    assert len(streamed.plot.predictions("x", data=False).lines) == 1
+
+
 def test_predictions_need_a_file_they_can_be_written_to(streamed, rows, tmp_path):
     source = duckdb.connect().from_df(rows)
     with pytest.raises(DataError, match=r"sink='out.parquet'"):

@@ -169,3 +169,11 @@ if __name__ == "__main__":
 def test_numbers_as_wide_as_a_page_are_written_in_powers_of_ten():
     assert number(-1.5508762e128, like=0.4622) == "-1.5509e+128"  # a limit with a hundredth of a degree of freedom
     assert number(-15.5, like=0.4622) == "-15.5000"
+
+
+def test_caption_and_label_of_latex():
+    fit = sparselmm.lmer("Reaction ~ Days + (1 | Subject)", sparselmm.datasets.load("sleepstudy"))
+    for result in (fit.summary(), fit.anova()):
+        start = result.as_latex(r"Sleep, $n = 18$", "tab:sleep").splitlines()[:3]
+        assert start == [r"\begin{table}[htbp]", r"\caption{Sleep, $n = 18$}", r"\label{tab:sleep}"]
+        assert r"\caption" not in result.as_latex("") and r"\label" not in result.as_latex()

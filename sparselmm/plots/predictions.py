@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from .canvas import DASHES, MANY, MARKERS, axes_for, choose, color, ink, name_columns, points, short, shortened
 from .predictors import along, design_of, in_words, is_number, offset_name, predictors, some, typical
 
@@ -101,7 +102,17 @@ def predictions(
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    DataError
+        If the rows of the data were not kept.
     """
+    if data and not fit.model.keeps_rows:
+        raise DataError(
+            "predictions draws the rows of the data, which were read in chunks and not kept. Use data=False for the "
+            "means alone."
+        )
     table = predictions_data(fit, x, by, at, level, ddf)
     x = table.columns[0]
     ax = axes_for(ax)
