@@ -41,7 +41,7 @@ def test_memory_does_not_grow(name, tmp_path):
 
 def test_memory_that_grows_is_seen():
     kept = []
-    assert memory.growth(lambda: kept.append(bytearray(20_000)), 10)[1] > memory.TRACED
+    assert memory.growth(lambda: kept.append(bytearray(30_000)), 10)[1] > memory.TRACED
 
 
 def test_a_trial_that_fails_can_be_repeated():
