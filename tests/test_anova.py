@@ -1,6 +1,7 @@
 """Tests of terms against lmerTest (tests/reference/comparison.R), and properties of their hypotheses."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def fits():
 
 def plain(name):
     """Return the name of a term without the contrasts of its factors, the factors sorted."""
-    return ":".join(sorted(name.replace("C(", "").replace(", contr.sum)", "").replace(" ", "").split(":")))
+    return ":".join(sorted(re.sub(r"C\(|, contr\.\w+\)| ", "", name).split(":")))
 
 
 def compare_tests(agree, what, record, table, theirs):

@@ -204,8 +204,12 @@ def test_labels_are_escaped():
 
 def test_many_findings_are_shortened():
     findings = case_check("skewed").findings
-    long = ModelCheck("Check of a fit with many findings", findings * 4)
-    lines = str(long).splitlines()
+    lines = str(ModelCheck("Check of a fit with many findings", findings * 2)).splitlines()
+    notes = sum(finding.verdict in ("note", "warning") for _, _, finding in findings * 2)
+    assert len(lines) <= LINES and "not shown" not in lines[-1]
+    assert sum(line.startswith(("  note", "  warning")) for line in lines) == notes
+    assert any(line.endswith(" ...") for line in lines) and not any(line.endswith("note") for line in lines)
+    lines = str(ModelCheck("Check of a fit with many findings", findings * 12)).splitlines()
     assert len(lines) <= LINES and "not shown" in lines[-1]
     assert any(line.startswith("  warning") for line in lines)
 

@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 import sparselmm
+from sparselmm import DataError
 from sparselmm.planning import many
 from sparselmm.planning.hypotheses import read_hypotheses
 from sparselmm.planning.models import further_models, planned_models
 from sparselmm.planning.result import Power, Runs, binomial_interval
+from sparselmm.planning.sizes import resized
 from sparselmm.planning.truth import read_truth
 from sparselmm.resampling.refits import estimate
 from sparselmm.resampling.responses import Responses
@@ -552,3 +554,28 @@ def test_power_curve(sleep):
     assert sparselmm.power(formula, ["x", "Intercept"], design, **options).plot(given, target=None) is given
     assert [t.get_text() for t in given.get_xticklabels()] == ["x", "Intercept"]
     plt.close("all")
+
+
+def test_sizes_keep_the_proportions_of_what_differs_between_levels():
+    diets = ["a"] * 8 + ["b"] * 4 + ["c"] * 4
+    data = pd.DataFrame({"rat": np.repeat(np.arange(16), 3), "time": np.tile([0.0, 1.0, 2.0], 16)})
+    data = data.assign(diet=np.repeat(diets, 3), age=np.repeat(np.arange(16.0), 3))
+    for size, expected in {
+        3: [1, 1, 1],
+        4: [2, 1, 1],
+        8: [4, 2, 2],
+        16: [8, 4, 4],
+        24: [12, 6, 6],
+        32: [16, 8, 8],
+    }.items():
+        rows = resized(data, {"rat": size}, ["rat"])
+        assert rows.groupby("rat")["time"].apply(list).map(len).tolist() == [3] * size
+        assert rows.groupby("diet")["rat"].nunique().tolist() == expected
+    assert resized(data, {"rat": 16}, ["rat"]).groupby("age")["time"].count().tolist() == [3] * 16
+    with pytest.raises(DataError, match=r"2 levels of 'rat' cannot hold its 3 kinds, the combinations of diet"):
+        resized(data, {"rat": 2}, ["rat"])
+    same = data.drop(columns="diet")
+    assert resized(same, {"rat": 4}, ["rat"])["age"].tolist() == same["age"].head(12).tolist()
+    options = {"params": {"time": 1.0}, "sd": {"rat": 1.0}, "sigma": 1.0, "n_sim": 10, "rng": 1}
+    study = sparselmm.power("y ~ time * diet + (1 | rat)", "time:diet", data, sizes={"rat": [6, 20]}, **options)
+    assert len(study.frame) == 2

@@ -13,6 +13,7 @@ from .case import Case
 from .findings import NOTE, OK, WARNING, Finding, listed, plural
 from .rewrite import Part, parts_of, uncorrelated, with_bar, without_parts
 
+LONGEST = 200  # characters of a combination that is written out
 FEW = 5  # levels below which a variance is a guess
 
 
@@ -51,11 +52,11 @@ def _singular(case: Case, k: int, scaled: np.ndarray) -> Iterator[Finding]:
     dropped = max(involved, key=lambda part: (part.order, -np.sum(sds[list(part.columns)] ** 2)))
     formula = without_parts(case.model, k, [dropped])
     remedy = f"Without {dropped.name}: {formula}" if formula else _in_words(case, k, [dropped])
-    yield Finding(NOTE, _combination(case, k, involved), name, remedy, float(values.min()))
+    yield Finding(NOTE, _combination(case, k, involved, null.shape[1]), name, remedy, float(values.min()))
 
 
-def _combination(case: Case, k: int, involved: list[Part]) -> str:
-    """Return the sentence on the columns of term k of which a combination does not vary."""
+def _combination(case: Case, k: int, involved: list[Part], count: int) -> str:
+    """Return the sentence on the columns of term k of which `count` combinations do not vary."""
     name, columns = case.model.terms[k].name, [i for part in involved for i in part.columns]
     if len(involved) == len(columns) == 2:
         G = cov_re(case.fit.likelihood.map.unpack(case.fit.theta)[k])
@@ -64,7 +65,11 @@ def _combination(case: Case, k: int, involved: list[Part]) -> str:
         corr = correlation(G)[1][columns[0], columns[1]]
         return f"The effect of {second.name} varies together with {other} over `{name}`: correlation {corr:.0f}."
     sentence: str = case.fit.re_pca().singular[name]
-    return sentence
+    if len(sentence) <= LONGEST:
+        return sentence
+    total, texts = len(case.model.terms[k].columns), listed(part.text.strip("`") for part in involved)
+    what = "one combination" if count == 1 else f"{count} combinations"
+    return f"Of the {total} effects over `{name}`, {what} of {texts} do not vary: fit.re_pca() writes them out."
 
 
 def _in_words(case: Case, k: int, parts: list[Part]) -> str:

@@ -69,9 +69,10 @@ def collinearity(case: Case) -> Iterator[Finding]:
     if inflated.empty:
         yield Finding(OK, f"Variance inflation is at most {vif.max():.2g}.", value=float(vif.max()))
         return
-    factor = f"{inflated.iloc[0]:.3g} times" + (", at least 10 times" if len(inflated) > 1 else "")
+    upto = "up to " if len(inflated) > 1 else ""
     text = (
-        f"{listed(inflated.index)}: the other terms overlap so much that variances of coefficients are {factor} larger."
+        f"{listed(inflated.index)}: the other terms overlap so much that variances of coefficients are {upto}"
+        f"{inflated.iloc[0]:.3g} times larger."
     )
     products = any(
         len(term.factors) > 1 or "**" in term.name for term in case.model.fixed_terms if term.name in inflated.index

@@ -102,7 +102,7 @@ class ModelCheck(Printed):
 
     def as_text(self) -> str:
         """Return the report as text, of 30 lines at most: what is fine is shortened first, then what is less severe."""
-        for brief in (None, 1, 0):
+        for brief in (None, 1):
             lines = self._lines(brief)
             if len(lines) <= LINES:
                 break
@@ -152,18 +152,21 @@ class ModelCheck(Printed):
         return [*self._head, "", *(line for row in self._rows(brief) for line in _row_lines(row)), "", self.conclusion]
 
     def _shortened(self) -> list[str]:
-        """Return the lines of the report with the least severe findings left out."""
-        rows = self._rows(0)
-        order = sorted(range(len(rows)), key=lambda i: -VERDICTS.index(rows[i][0]))
-        kept, left = set(), LINES - 3 - len(self._head)
-        for i in order:
-            size = len(_row_lines(rows[i]))
-            if size <= left:
-                kept.add(i)
-                left -= size
-        lines = [line for i, row in enumerate(rows) if i in kept for line in _row_lines(row)]
-        left_out = plural(sum(rows[i][0] in (NOTE, WARNING) for i in range(len(rows)) if i not in kept), "finding")
-        return [*self._head, "", *lines, "", f"{self.conclusion} ({left_out} not shown)"]
+        """Return the lines of the report with the less severe findings cut to their first lines."""
+        rows = sorted(enumerate(self._rows(1)), key=lambda row: -VERDICTS.index(row[1][0]))
+        left = LINES - 3 - len(self._head)
+        rows, hidden = rows[:left], rows[left:]
+        left -= len(rows)
+        shown = {}
+        for i, row in rows:
+            lines = _row_lines(row)
+            more = len(lines) - 1
+            shown[i] = lines if more <= left else _row_lines(row, WIDTH - 4)[:1]
+            shown[i][-1] += "" if more <= left else " ..."
+            left -= more if more <= left else 0
+        lines = [line for i in sorted(shown) for line in shown[i]]
+        count = f" ({plural(len(hidden), 'line')} not shown)" if hidden else ""
+        return [*self._head, "", *lines, "", f"{self.conclusion}{count}"]
 
 
 def _code(text: str) -> str:
@@ -176,16 +179,16 @@ def _severity(finding: Finding) -> int:
     return -VERDICTS.index(finding.verdict)
 
 
-def _row_lines(row: tuple[str, ...]) -> list[str]:
+def _row_lines(row: tuple[str, ...], width: int = WIDTH) -> list[str]:
     """Return one row of the report as lines, the remedy below the finding."""
     verdict, section, text, remedy = row
-    lines = _wrapped(f"  {verdict:<8}  {section:<14}  {text}", MARGIN)
-    return lines + (_wrapped(f"{' ' * MARGIN}-> {remedy}", MARGIN + 3) if remedy else [])
+    lines = _wrapped(f"  {verdict:<8}  {section:<14}  {text}", MARGIN, width)
+    return lines + (_wrapped(f"{' ' * MARGIN}-> {remedy}", MARGIN + 3, width) if remedy else [])
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
+def _wrapped(text: str, indent: int, width: int) -> list[str]:
     """Return the text as lines, further ones indented; names and formulas are not broken."""
-    return wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False)
+    return wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False)
 
 
 @single_threaded

@@ -39,6 +39,8 @@ class TermColumns:
         Its columns of the model.
     cells : ndarray (p, w)
         Its columns with one for every combination of levels (overparametrised), times the numeric factors.
+    treated : ndarray (p, c)
+        Its columns with treatment contrasts in the place of the model's.
     """
 
     term: FixedTerm
@@ -46,6 +48,7 @@ class TermColumns:
     numeric: frozenset[str]
     own: np.ndarray
     cells: np.ndarray
+    treated: np.ndarray
 
     def is_contained_in(self, other: TermColumns) -> bool:
         """Return whether `other` has the same numeric factors, and the categorical ones of this term and more."""
@@ -66,24 +69,25 @@ def term_columns(model: LinearMixedModel, centered: bool = False, booleans: bool
     basis = model.cross.basis
     own = solve_triangular(basis, np.eye(basis.shape[0])) if basis.size else basis
     terms = model.fixed_terms
-    coded: tuple[frozenset[str], list[np.ndarray]] | None = None
+    coded: tuple[frozenset[str], list[tuple[np.ndarray, np.ndarray]]] | None = None
     if model.design is not None and model.design.spec.fixed.spec is not None:
         two_valued = _boolean_factors(model.design) if booleans else frozenset()
         coded = _cells(model, centered, two_valued)
         if coded is None and two_valued:
             coded = _cells(model, centered, frozenset())
     if coded is None:
-        coded = frozenset(), [own[:, term.columns] for term in terms]
-    categorical, cells = coded
+        coded = frozenset(), [(own[:, term.columns], own[:, term.columns]) for term in terms]
+    categorical, columns = coded
     return [
         TermColumns(
             term,
             categorical.intersection(term.factors),
             frozenset(term.factors) - categorical,
             own[:, term.columns],
-            part,
+            cells,
+            treated,
         )
-        for term, part in zip(terms, cells, strict=True)
+        for term, (cells, treated) in zip(terms, columns, strict=True)
     ]
 
 
@@ -98,29 +102,31 @@ def _boolean_factors(design: Design | StreamedDesign) -> frozenset[str]:
 
 def _cells(
     model: LinearMixedModel, centered: bool, booleans: frozenset[str]
-) -> tuple[frozenset[str], list[np.ndarray]] | None:
-    """Return the categorical factors, and for every term its overparametrised columns in the pilot basis.
+) -> tuple[frozenset[str], list[tuple[np.ndarray, np.ndarray]]] | None:
+    """Return the categorical factors, and for every term `cells` and `treated` of its `TermColumns`.
 
     None if they are not all in the span of the model's columns, as with contrasts of fewer columns than levels.
     """
     assert model.design is not None and model.design.spec.fixed.spec is not None, "see `term_columns`"
     columns, (table, X, project) = model.design.spec.fixed, model.fixed_rows()
     coded, categorical = _coded_factors(columns, table, booleans)
-    cells = []
+    found = []
     for term, scoped, _ in model.design.spec.fixed.spec.structure:
         reduced = {str(f.factor) for f in scoped[0].factors if f.reduced} if len(scoped) == 1 else set()
-        reduced = reduced | booleans if centered else set()
-        product = np.ones((len(X), 1))
+        reduced |= booleans.intersection(factor.expr for factor in term.factors)
+        product, kept = np.ones((len(X), 1)), np.ones(1, dtype=bool)
         for factor in term.factors:
             if factor.expr != "1":
                 part = coded[factor.expr]
-                part = part - part.mean(axis=1, keepdims=True) if factor.expr in reduced else part
+                beyond = np.arange(part.shape[1]) >= (factor.expr in reduced)  # its columns with treatment contrasts
+                part = part - part.mean(axis=1, keepdims=True) if centered and factor.expr in reduced else part
                 product = (product[:, :, None] * part[:, None, :]).reshape(len(X), -1)
+                kept = (kept[:, None] & beyond).ravel()
         inside = project @ product
         if np.linalg.norm(product - X @ inside) > 1e-6 * np.linalg.norm(product):
             return None
-        cells.append(inside)
-    return categorical, cells
+        found.append((inside, inside[:, kept]))
+    return categorical, found
 
 
 def _coded_factors(
@@ -164,7 +170,8 @@ def contrasts(model: LinearMixedModel, type: int | str) -> dict[str, np.ndarray]
     the term, and are orthogonal to those of the terms that contain it. It does not depend on the coding of factors.
 
     F depends on the span of the rows of L only, Satterthwaite's denominator on the rows themselves. They are
-    lmerTest's: a unit triangle in the columns of the term where Type I or II adjusts it, else the identity.
+    lmerTest's: a unit triangle in the columns of the term where Type I or II adjusts it, else the identity, in Type III
+    with treatment contrasts whatever the model's are.
 
     Parameters
     ----------
@@ -183,7 +190,8 @@ def contrasts(model: LinearMixedModel, type: int | str) -> dict[str, np.ndarray]
     terms = term_columns(model, centered=all(term.factors for term in model.fixed_terms), booleans=True)
     terms = [one for one in terms if one.own.shape[1]]  # the model is one without those whose columns were dropped
     if kind == 3:
-        return _in_user_columns(model, terms, [_type_three(one, terms) for one in terms])
+        hypotheses = [_type_three(one, terms) for one in terms]
+        return _in_user_columns(model, terms, hypotheses, columns=[one.treated for one in terms])
     gram = model.exog_gram
     root = np.linalg.cholesky(gram).T if gram.size else gram
     rows = []
@@ -207,20 +215,24 @@ def _in_user_columns(
     terms: Sequence[TermColumns],
     rows: Sequence[np.ndarray],
     triangular: Sequence[bool] | None = None,
+    columns: Sequence[np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the rows in terms of the user's β; the intercept is left out, as is a term without a hypothesis.
 
-    Rows are combined to the identity in the term's own columns, if they have that rank, except the triangular ones.
+    Rows are combined to the identity in `columns` of the term (p, c), or its own, if they have that rank, except the
+    triangular ones.
     """
     hypotheses = {}
     for i, (one, L) in enumerate(zip(terms, rows, strict=True)):
         if not one.term.factors or not len(L):
             continue
-        block = L @ one.own  # L in the term's columns of X
         if triangular is not None and triangular[i]:
-            L = L / np.diag(block)[:, None]
-        elif block.shape[0] == block.shape[1] and np.linalg.cond(block) < 1.0 / TOLERANCE:
-            L = np.linalg.solve(block, L)
+            L = L / np.diag(L @ one.own)[:, None]
+        else:
+            given = [] if columns is None else [columns[i]]
+            blocks = (L @ part for part in (*given, one.own))  # L in columns of X
+            regular = (B for B in blocks if B.shape[0] == B.shape[1] and np.linalg.cond(B) < 1.0 / TOLERANCE)
+            L = np.linalg.solve(next(regular, np.eye(len(L))), L)
         hypotheses[one.term.name] = solve_triangular(model.cross.basis, L.T, trans=1).T
     return hypotheses
 

@@ -60,7 +60,8 @@ def power(
         Standard deviation of the residuals.
     sizes : dict of str to int or list of int, optional
         Numbers of levels of grouping factors, ``{"subject": [20, 40, 80]}``, instead of those in the data: the first
-        levels are kept, or levels are copied with their rows. Several lists make all combinations.
+        levels are kept, or levels are copied with their rows, categories that differ between levels in the proportions
+        of the data. Several lists make all combinations.
     test : {"satterthwaite", "kenward-roger", "z", "lrt"}
         t and F tests with these degrees of freedom or the normal distribution; or likelihood ratio tests of
         maximum-likelihood fits.
