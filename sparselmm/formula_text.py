@@ -80,6 +80,11 @@ def formula_terms(text: str) -> Formula:
     return Formula(text)
 
 
+def terms_as_written(text: str) -> Formula:
+    """Return formulaic's terms of one side of a formula in its own order, not sorted by the number of factors."""
+    return Formula(text, _ordering="none")
+
+
 @lru_cache(maxsize=256)
 def numeric_candidates(text: str) -> tuple[str | None, ...] | None:
     """Return the column of each term (None: the intercept) where all terms are single columns, else None."""

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from mixedlm_designs import classical, crossed_frame, grouped_frame, quiet
 
 import sparselmm
+from sparselmm.data import read_table
 from sparselmm.mixedlm import MixedLM, MixedLMParams, VCSpec
 from sparselmm.mixedlm import frame as frame_module
 
@@ -15,7 +16,25 @@ pytest.importorskip("statsmodels")
 
 def factor_frame():
     data = grouped_frame(7)
-    return data.assign(f=np.array(list("uvw"))[np.arange(len(data)) % 3])
+    rows = np.arange(len(data))
+    return data.assign(f=np.array(list("uvw"))[rows % 3], h=np.array(list("pqrs"))[rows // 3 % 4], b=data["z"] > 0)
+
+
+RIGHTS = (
+    "x + f",
+    "x * f + h",
+    "x + b",
+    "z:f + x",
+    "z * x + f * h",
+    "0 + x + f",
+    "x + f:h",
+    "x + np.log(x ** 2):f + b:f",
+    "x + C(f, Sum) + z",
+    "f:x + z + h:f:x + h",
+    "x + f - 1",
+    "(x + f + h) ** 2",
+    "z * f + h:x + b",
+)  # terms that patsy sorts
 
 
 @pytest.mark.parametrize(
@@ -33,6 +52,7 @@ def factor_frame():
         ("y ~ x", {"vc_formula": {"q": "0 + I(z ** 2)"}}),
         ("y ~ x", {"vc_formula": {"q": "0 + C(s) + C(f)"}}),
         ("y ~ x", {"vc_formula": {"xz": "0 + x + z"}}),
+        *((f"y ~ {right}", {"re_formula": f"~ {right}"}) for right in RIGHTS),
     ],
 )
 def test_names_and_designs_are_statsmodels(formula, arguments):
@@ -45,6 +65,8 @@ def test_names_and_designs_are_statsmodels(formula, arguments):
     np.testing.assert_allclose(ours.exog, theirs.exog)
     np.testing.assert_allclose(ours.endog, theirs.endog)
     assert (ours.k_fe, ours.k_re, ours.k_vc, ours.n_groups) == (theirs.k_fe, theirs.k_re, theirs.k_vc, theirs.n_groups)
+    table = read_table(data[:9], ours._columns.variables)
+    np.testing.assert_allclose(ours._columns.build(table), theirs.exog[:9])
     assert ours.group_labels == theirs.group_labels and ours.exog_vc.names == theirs.exog_vc.names
     assert ours.exog_vc.colnames == theirs.exog_vc.colnames
     for mine, other in zip(ours.exog_vc.mats, theirs.exog_vc.mats, strict=True):

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from ..columns import Columns
+    from .frame import Ordered
 
 MISSING = ("none", "drop", "raise")
 
@@ -52,7 +52,7 @@ def complete_rows(arrays: Mapping[str, np.ndarray], missing: str) -> np.ndarray:
     return ~np.logical_or.reduce(list(bad.values()))
 
 
-def predicted(columns: Columns | None, beta: np.ndarray, exog: Any) -> np.ndarray | pd.Series:
+def predicted(columns: Ordered | None, beta: np.ndarray, exog: Any) -> np.ndarray | pd.Series:
     """Return Xβ of new data (passed through the formula that `columns` holds), labelled like them."""
     index = exog.index if isinstance(exog, (pd.Series, pd.DataFrame)) else None
     if columns is not None:

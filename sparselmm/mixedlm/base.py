@@ -28,8 +28,8 @@ from .params import tril_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ..columns import Columns
     from .design import Component
+    from .frame import Ordered
     from .penalized import CovariancePenalty, Penalty
 
 ALLOWED = ("missing_idx", "model_spec", "formula")
@@ -49,7 +49,7 @@ class GroupedModel:
     data: SimpleNamespace
     aliased: tuple[Alias, ...] = ()  # of a model that was saved, which has said so
     _group_name = "Group"
-    _columns: Columns | None
+    _columns: Ordered | None
     _index: pd.Index | None
     _current: CovarianceLikelihood | None
 

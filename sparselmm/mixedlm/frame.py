@@ -22,7 +22,7 @@ from ..caller import listening
 from ..columns import Columns, Expression, resolve
 from ..data import Table, column_names, read_table
 from ..errors import FormulaError
-from ..formula_text import column_name, formula_terms, numeric_candidates, quoted, spelled
+from ..formula_text import column_name, formula_terms, numeric_candidates, quoted, spelled, terms_as_written
 from ..frame import complete_rows, with_array
 from ..terms import factorize
 from .design import Component, Grouping, matrix_component, nested_component, slopes_component
@@ -53,7 +53,47 @@ class FormulaDesign:
     groups: np.ndarray
     exog_re: pd.DataFrame | None
     components: list[Component]
+    columns: Ordered
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """The columns of a formula in patsy's order, which positions of packed parameters follow.
+
+    Terms without numbers come first, then those of every set of numeric factors, by the number of their factors each.
+    """
+
     columns: Columns
+    order: np.ndarray
+
+    @classmethod
+    def fit(cls, text: str, table: Table, scope: Scope) -> tuple[Ordered, np.ndarray]:
+        """Return the columns of a formula and their values (n, c), see `Columns.fit`."""
+        columns, values = Columns.fit(text, table, scope)
+        order = np.arange(values.shape[1])
+        if columns.spec is not None:
+            sets, place, keys = {frozenset[str](): 0}, {}, []
+            for i, term in enumerate(terms_as_written(text)):
+                numeric = frozenset(f.expr for f in term.factors if f.expr != "1" and columns.categories(f) is None)
+                place[term] = sets.setdefault(numeric, len(sets)), len(term.factors), i
+            for term, _, names in columns.spec.structure:
+                keys += [place[term]] * len(names)
+            order = np.array(sorted(order, key=keys.__getitem__), dtype=int)
+        return cls(columns, order), values[:, order]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return [self.columns.names[i] for i in self.order]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns of the data that are used."""
+        return self.columns.variables
+
+    def build(self, table: Table) -> np.ndarray:
+        """Return the values (n, c) of the columns from new data."""
+        return self.columns.build(table)[:, self.order]
 
 
 def build_design(
@@ -83,15 +123,17 @@ def build_design(
     if subset is not None:
         table = table.part(table.columns, pd.Series(np.arange(len(table)), index=table.index).loc[subset].to_numpy())
     table, _ = complete_rows(table, "drop" if missing == "drop" else "raise")
+    booleans = [name for name, values in table.columns.items() if values.dtype == bool]
+    scope = replace(scope, contrasts=dict.fromkeys(booleans, TreatmentContrasts()))  # two categories, as patsy has it
     grouping_labels = np.asarray(table.columns[groups if by_name else GROUPS])
 
     response, y = Columns.fit(texts[0], table, scope)
     if len(response.names) != 1:
         raise FormulaError(f"The response {left.strip()!r} has {len(response.names)} columns; a model has one.")
-    columns, X = Columns.fit(texts[1], table, scope)
+    columns, X = Ordered.fit(texts[1], table, scope)
     exog_re = None
     if re_formula is not None:
-        effects, values = Columns.fit(texts[2], table, scope)
+        effects, values = Ordered.fit(texts[2], table, scope)
         group_name = groups if by_name else "Group"
         exog_re = pd.DataFrame(values, columns=[name.replace("Intercept", group_name) for name in effects.names])
     components = []
@@ -99,7 +141,7 @@ def build_design(
         grouping = Grouping(grouping_labels)
         components = [_component(name, text, table, scope, grouping) for name, text in vc_formula.items()]
     endog = pd.Series(y[:, 0], index=table.index, name=response.names[0])
-    exog = pd.DataFrame(X, index=table.index, columns=list(columns.names))
+    exog = pd.DataFrame(X, index=table.index, columns=columns.names)
     return FormulaDesign(endog, exog, grouping_labels, exog_re, components, columns)
 
 

@@ -21,8 +21,8 @@ from .params import MixedLMParams
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..columns import Columns
     from .base import GroupedModel
+    from .frame import Ordered
     from .model import MixedLM
     from .results import MixedLMResults
 
@@ -174,7 +174,7 @@ class RemovedModel:
         exog_names: list[str],
         formula: str | None,
         index: pd.Index | None,
-        columns: Columns | None = None,
+        columns: Ordered | None = None,
     ) -> None:
         self.data, self.endog_names, self.exog_names = data, endog_names, exog_names
         self.formula, self._index, self._columns = formula, index, columns
