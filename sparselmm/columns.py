@@ -90,6 +90,8 @@ def resolve(
         elif name not in TRANSFORMS and not hasattr(builtins, name):
             remedy = near(name, available) or " Define it before."
             raise DataError(f"{name!r} is no column, and no function or variable in scope.{remedy}")
+    if not isinstance(contrasts, Mapping | None):
+        raise DataError(f"contrasts is {contrasts!r}. Give a dictionary, {{'column': 'sum'}}.")
     contrasts = contrasts or {}
     for name in set(contrasts).difference(columns):
         raise DataError(f"contrasts names {name!r}, which is no column of the formula.{near(name, columns)}")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .caller import warn
 from .columns import Columns, Expression
 from .data import Table, column_names, plain, read_table
-from .errors import DataError
+from .errors import DataError, DataWarning
 from .formula_text import bare, quoted
 from .roles import Grouping, Roles, read_roles
 from .terms import RandomTerm
@@ -202,6 +203,7 @@ def build_design(
 
     missing_counts = {name: int(mask.sum()) for name, mask in table.missing.items()}
     table, kept = complete_rows(table, missing)
+    _warn_of_numbers(table, roles)
     response = Expression.on(roles.response, table, roles.scope)
     columns, exog = Columns.fit(roles.fixed, table, roles.scope)
     terms, random = zip(*(roles.fit_term(k, table) for k in range(len(roles.bars))), strict=True)
@@ -220,6 +222,15 @@ def build_design(
         spec=DesignSpec(columns, random, offsets),
         table=table,
     )
+
+
+def _warn_of_numbers(table: Table, roles: Roles) -> None:
+    """Warn of columns of fractions that contrasts make categorical."""
+    for name in roles.scope.contrasts:
+        values = table.columns[name]
+        if values.dtype.kind == "f" and (values % 1.0).any():
+            count = len(pd.unique(values))
+            warn(f"contrasts makes {name!r}, a column of numbers, categorical: {count:,} categories.", DataWarning)
 
 
 def _with_argument(value: ArrayLike, name: str, table: Table, roles: Roles) -> tuple[Table, Expression]:

@@ -94,6 +94,11 @@ def alpha_of(alpha: float, level: float | None) -> float:
         raise ValueError(
             f"{name}={given!r} is no number between 0 and 1: alpha=0.05 or level=0.95 gives 95 % intervals."
         )
+    if level is None and given > 0.5:
+        raise ValueError(
+            f"alpha={given:g} gives {100 * (1.0 - given):.3g} % intervals. Write level={given:g}, or "
+            f"alpha={1.0 - given:.3g}."
+        )
     return float(given if level is None else 1.0 - level)
 
 

@@ -25,7 +25,7 @@ from .crossproducts import CrossProducts, rounding
 from .engines.choose import choose, choose_engine
 from .errors import ConvergenceWarning, DataError, FitInterrupted
 from .fixed_terms import FixedTerm, fixed_terms
-from .habits import check_order
+from .habits import check_order, explains
 from .likelihood import ProfiledLikelihood
 from .optimize import MAX_EVALUATIONS, TOLERANCE
 from .polish import Search
@@ -262,6 +262,7 @@ class LinearMixedModel:
         """Return the profiled likelihood, with an engine analysed for this design: the exact one unless named."""
         return ProfiledLikelihood(self.cross, reml, choose_engine(self.cross, engine, self.terms, self.weights, rng))
 
+    @explains(method="engine=, or fit.allfit() for other optimisers", REML="reml=", maxiter="max_evaluations=")
     @single_threaded
     def fit(
         self,

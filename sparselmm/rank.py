@@ -73,7 +73,8 @@ def dropped_columns(names: Sequence[str], kept: Iterable[int]) -> list[str]:
     if dropped:
         warn(
             f"The fixed-effects columns {', '.join(dropped)} depend linearly on the others and were dropped. "
-            "Leave them out; centre a column that hardly varies about a large mean.",
+            "Leave them out: a column may be constant, or a combination of categories may have no rows. Centre a "
+            "column that hardly varies about a large mean.",
             DataWarning,
         )
     return dropped

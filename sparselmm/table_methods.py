@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import tables
+from .habits import explains
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class TableMethods:
     """The summary, and tables in the columns of R's broom.mixed."""
 
+    @explains(alpha="level=0.9 for 90 % intervals", conf_level="level=", correlation="fit.cov_params()")
     def summary(self: LinearMixedModelResults, ddf: str = "satterthwaite", level: float = 0.95) -> Summary:
         """Return the summary of the fit, which prints as text and shows as HTML in a notebook.
 

@@ -352,7 +352,7 @@ def test_large_designs_are_bounded(monkeypatch):
 
     fit = fitted(FORMULA, clean())
     monkeypatch.setattr(influence, "MOST_ROWS", 100)
-    monkeypatch.setattr(identification, "PATIENCE", 0.0)
+    monkeypatch.setattr(identification, "PATIENCE", -1.0)
     monkeypatch.setattr("sparselmm.diagnostics.residuals.MOST_ROWS", 100)
     frame = fit.check().to_frame()
     skipped = frame[frame["verdict"] == "skipped"]

@@ -115,3 +115,20 @@ def test_data_before_the_formula():
         sparselmm.lmer(sleepstudy, formula)
     with pytest.raises(FormulaError, match="The formula comes first"):
         sparselmm.MixedLM.from_formula(sleepstudy, "Reaction ~ Days", groups="Subject")
+
+
+def test_arguments_of_others_are_explained(fit):
+    model, design = fit.model, sparselmm.datasets.load("sleepstudy")
+    for call, error, remedy in (
+        (lambda: fit.summary(alpha=0.1), TypeError, "level="),
+        (lambda: fit.anova(typ=2), TypeError, "type="),
+        (lambda: model.fit(method="lbfgs"), TypeError, "engine="),
+        (lambda: fit.conf_int(0.95), ValueError, "Write level=0.95, or alpha=0.05."),
+        (lambda: fit.power("Days", sizes=[20, 40]), DataError, "Give a dictionary"),
+        (lambda: sparselmm.lmer("Reaction ~ Days + (1 | Subject)", design, contrasts="sum"), DataError, "a dictionary"),
+    ):
+        with pytest.raises(error, match=re.escape(remedy)):
+            call()
+    fractions = design.assign(dose=np.tile([0.5, 1.0], 90))
+    with pytest.warns(sparselmm.DataWarning, match="contrasts makes 'dose', a column of numbers, categorical: 2"):
+        sparselmm.lmer("Reaction ~ dose + (1 | Subject)", fractions, contrasts={"dose": "sum"})

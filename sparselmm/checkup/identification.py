@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..covariance import correlation
+from ..engines.exact import ExactPlan
+from ..engines.memory import Limit
 from ..inference.variance import at_boundary, covariances, information, inverse_information
 from ..labels import variance_labels
 from .case import INTERCEPT, Case
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 CONSTANT = 1e-9  # one minus the squared cosine of a column and the intercept below which it is constant in a level
 RARE = 0.05  # share of the levels in which a column varies that is small
 TOGETHER = 0.95  # correlation of the estimates of two variances that hardly can be told apart
-PATIENCE = 10.0  # seconds that the curvature may take
+PATIENCE = 10.0  # seconds that the curvature may take, predicted: the same report every time
 
 
 def aliased_variances(case: Case) -> Iterator[Finding]:
@@ -80,7 +82,9 @@ def curvature(case: Case) -> Iterator[Finding]:
     record = case.fit.optimizer
     if record.flat_terms or case.model.aliased:
         return  # said elsewhere
-    seconds = (2 * case.fit.theta.size + 2) * record.seconds / max(record.evaluations, 1)
+    plan = ExactPlan(case.model.cross, Limit())
+    seconds = 0.0 if plan.trivial else (2 * case.fit.theta.size + 2) * plan.floor.evaluation
+    seconds *= plan.cost.evaluation / plan.floor.evaluation if 0.0 < seconds <= PATIENCE else 1.0
     if not case.exact or seconds > PATIENCE or not record.converged:
         why = "too long for this size" if case.exact else "the engine has no exact one"
         why = why if record.converged else "not at an optimum"

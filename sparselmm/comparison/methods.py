@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..habits import explains
 from ..threads import single_threaded
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class ComparisonMethods:
     """Tests of terms, of the fixed and of the random effects."""
 
+    @explains(typ="type=", test="ddf='z' for chi-squared tests, or drop1(test='LRT')")
     @single_threaded
     def anova(self: LinearMixedModelResults, type: int | str = 3, ddf: str = "satterthwaite") -> TestTable:
         """Test every term of the fixed effects with F, as lmerTest's anova.

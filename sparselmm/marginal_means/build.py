@@ -169,7 +169,8 @@ def _short(value: object) -> str:
 
 def _facts(grid: ReferenceGrid, names: Sequence[str], weights: str, var: str | None) -> tuple[str, ...]:
     """Return the sentences on what was averaged, what numbers stand for, and on interactions."""
-    facts, others = [], [name for name in grid.axes if name not in names]
+    facts = [] if var is None else [f"Slopes of the response in {var}."]
+    others = [name for name in grid.axes if name not in names]
     over = [name for name in others if grid.axes[name].size > 1]
     if over:
         facts.append(f"Averaged over {', '.join(over)} with {weights} weights.")

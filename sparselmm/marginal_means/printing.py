@@ -12,6 +12,7 @@ from ..export import Block, aligned
 
 NUMBERS = ("estimate", "std.error", "conf.low", "conf.high")
 KINDS_OF_NUMBERS = (*NUMBERS, "df", "statistic", "p.value")
+FEWEST = 6  # significant digits of numbers that are labels
 DIGITS = 4  # significant digits of the smallest standard error; all estimates have as many decimals
 
 
@@ -42,8 +43,17 @@ def formatted(frame: pd.DataFrame) -> pd.DataFrame:
         elif name == "p.value":
             columns[name] = ["" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}" for p in frame[name]]
         else:
-            columns[name] = [f"{v:.15g}" if isinstance(v, float) else str(v) for v in frame[name]]
+            columns[name] = _labels(frame[name].tolist())
     return pd.DataFrame(columns)
+
+
+def _labels(values: list[object]) -> list[str]:
+    """Return values as texts, numbers to as many digits as tell them apart, six at least."""
+    for digits in range(FEWEST, 16):
+        texts = [f"{v:.{digits}g}" if isinstance(v, float) and abs(v) < 10.0**digits else str(v) for v in values]
+        if len(set(texts)) >= len(set(values)):
+            break
+    return texts
 
 
 def _families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

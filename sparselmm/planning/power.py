@@ -88,6 +88,8 @@ def _test_name(test: str) -> str:
 
 def _grid(sizes: Mapping[str, int | Sequence[int]]) -> list[dict[str, int]]:
     """Return all combinations of the sizes."""
+    if not isinstance(sizes, Mapping):
+        raise DataError(f"sizes is {sizes!r}. Give a dictionary, {{'subject': [20, 40]}}.")
     lists = [list(value) if np.iterable(value) else [value] for value in sizes.values()]
     for name, values in zip(sizes, lists, strict=True):
         if not values:

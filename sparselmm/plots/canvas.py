@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MANY = 2000  # marks from which they are counted in cells instead of drawn
 LONGEST = 30  # characters of a label
-ROW, SMALLEST = 0.22, 6.0  # inches of a named level, points of the smallest text
+ROW, CHARACTER, SMALLEST = 0.22, 0.08, 6.0  # inches of a named level and of a character, points of the smallest text
 
 
 def pyplot() -> ModuleType:
@@ -122,7 +122,10 @@ def short(label: object) -> str:
 
 
 def shortened(labels: Iterable[object]) -> list[str]:
-    """Return labels as texts of bounded length; words that begin or end all of them go first."""
+    """Return labels as texts of bounded length; words that begin or end all of them go first.
+
+    None is cut if some would be equal.
+    """
     texts = [str(label) for label in labels]
     if max(map(len, texts), default=0) > LONGEST and len(texts) > 1:
         words = [text.split() for text in texts]
@@ -130,7 +133,8 @@ def shortened(labels: Iterable[object]) -> list[str]:
         tail = min(_shared([part[::-1] for part in words]), most - head - 1)
         parts = [["…"] * (head > 0) + part[head : len(part) - tail] + ["…"] * (tail > 0) for part in words]
         texts = [" ".join(part) for part in parts]
-    return [short(text) for text in texts]
+    cut = [short(text) for text in texts]
+    return cut if len(set(cut)) == len(set(texts)) else texts
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> int:
@@ -142,6 +146,11 @@ def _shared(lists: Sequence[Sequence[str]]) -> int:
 def height_for(count: float, most: int = 60) -> float:
     """Return the height of a figure of `count` rows, which are named if they fit."""
     return 1.2 + ROW * max(count, 3) if count <= most else 6.0
+
+
+def width_for(labels: Iterable[object]) -> float:
+    """Return the width of a figure whose rows have these names."""
+    return 6.0 + CHARACTER * max(0, max(map(len, shortened(labels)), default=0) - LONGEST)
 
 
 def name_rows(ax: Axes, labels: Sequence[object], what: str, order: str = "sorted") -> bool:

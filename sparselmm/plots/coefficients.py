@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .canvas import MARKERS, axes_for, color, height_for, legend_above, name_rows, zero_line
+from .canvas import MARKERS, axes_for, color, height_for, legend_above, name_rows, width_for, zero_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def coefficients(
     """
     table = coefficients_data(fit, others, terms, name, intercept, level, ddf)
     terms, models = list(dict.fromkeys(table["term"]))[::-1], [name, *(others or {})]
-    ax = axes_for(ax, (6.0, height_for(max(len(terms) * (len(models) + 1) / 2, 4))))
+    ax = axes_for(ax, (width_for(terms), height_for(max(len(terms) * (len(models) + 1) / 2, 4))))
     for number, model in enumerate(models):
         part = table[table["model"] == model]
         shift = SPREAD * ((len(models) - 1) / 2.0 - number) / len(models)
