@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
 MOST_DECIMALS = 7
+WORDS = 6  # blanks above which a column of labels holds sentences
+CHARACTER, SPACE, PAGE = 4.2, 12.0, 345.0  # points of a footnote's character, between columns, of LaTeX's article
 FIGURE_SPACE = "\u2007"  # as wide as a digit
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -72,16 +74,34 @@ class Block:
         return "\n".join([*title, *table])
 
     def as_latex(self) -> str:
-        """Return a tabular with the rules of the package booktabs, its title above."""
-        spec = "".join("l" if i < self.labels else "r" for i in range(len(self.header)))
+        """Return a tabular with the rules of the package booktabs, its title above.
+
+        Sentences are broken into lines; another table that is wider than a page is shrunk by the package graphicx.
+        """
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        sentences = [
+            i < self.labels and max((row[i].count(" ") for row in self.rows), default=0) > WORDS
+            for i in range(len(widths))
+        ]
+        points = [0.0 if long else CHARACTER * width for long, width in zip(sentences, widths, strict=True)]
+        used = sum(points) + SPACE * (len(widths) - 1)
+        share = max(0.98 - used / PAGE, 0.3) / max(sum(sentences), 1)
+        spec = [
+            rf"p{{{share:.2f}\linewidth}}" if long else "l" if i < self.labels else "r"
+            for i, long in enumerate(sentences)
+        ]
         head, *body = [
             " & ".join(latex(cell) if i < self.labels else latex_number(cell) for i, cell in enumerate(cells)) + r" \\"
             for cells in (self.header, *self.rows)
         ]
-        lines = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}"]
+        lines = [rf"\begin{{tabular}}{{@{{}}{''.join(spec)}@{{}}}}"]
         if self.title:
-            lines.append(rf"\multicolumn{{{len(spec)}}}{{@{{}}l}}{{\textbf{{{latex(self.title)}}}}} \\")
-        return "\n".join([*lines, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+            kind = r"p{\linewidth}@{}" if any(sentences) else "l"
+            lines.append(rf"\multicolumn{{{len(spec)}}}{{@{{}}{kind}}}{{\textbf{{{latex(self.title)}}}}} \\")
+        lines += [r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+        if used > PAGE and not any(sentences):
+            lines = [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", *lines[:-1], lines[-1] + "}"]
+        return "\n".join(lines)
 
     def _padded(self, lines: Sequence[Sequence[str]]) -> list[list[str]]:
         """Return lines of cells of equal width within each column, labels to the left."""

@@ -97,7 +97,7 @@ class Printout(Shown):
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def as_latex(self, caption: str | None = None, label: str | None = None) -> str:
-        r"""Return a LaTeX table for the package booktabs, which the preamble loads.
+        r"""Return a LaTeX table for the packages booktabs and, if it is wide, graphicx, which the preamble loads.
 
         Parameters
         ----------

@@ -177,3 +177,12 @@ def test_caption_and_label_of_latex():
         start = result.as_latex(r"Sleep, $n = 18$", "tab:sleep").splitlines()[:3]
         assert start == [r"\begin{table}[htbp]", r"\caption{Sleep, $n = 18$}", r"\label{tab:sleep}"]
         assert r"\caption" not in result.as_latex("") and r"\label" not in result.as_latex()
+
+
+def test_wide_tables_are_shrunk_and_sentences_broken_in_latex():
+    fit = sparselmm.lmer("angle ~ recipe * temperature + (1 | recipe:replicate)", sparselmm.datasets.load("cake"))
+    random, fixed = (block.as_latex() for block in fit.summary().blocks)
+    assert random.startswith(r"\begin{tabular}") and random.endswith(r"\end{tabular}")
+    assert fixed.startswith(r"\resizebox{") and fixed.endswith(r"\end{tabular}}")
+    report = fit.check().as_latex()
+    assert report.count(r"\linewidth}p{0.") == 1 and "resizebox" not in report

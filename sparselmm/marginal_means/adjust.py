@@ -140,7 +140,7 @@ def hommel(p: np.ndarray, n: int) -> np.ndarray:
 
 ONE_STEP = {f.__name__: f for f in (none, bonferroni, sidak, scheffe, tukey, dunnettx, mvt)}
 STEPWISE = {f.__name__: f for f in (holm, hochberg, hommel, fdr, by)}
-ALIASES = {"bh": "fdr"}
+ALIASES = {"bh": "fdr", "bonf": "bonferroni"}
 
 
 def method_name(adjust: str) -> str:
