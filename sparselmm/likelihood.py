@@ -111,7 +111,7 @@ class ProfiledLikelihood:
         R, info = lapack.dpotrf(XVX, lower=0) if p else (XVX, 0)
         if info:
             raise DataError("The fixed effects are not estimable: X'V⁻¹X is singular. Take another start=.")
-        beta = cho_solve((R, False), XVy) if p else XVy  # (2)
+        beta = cho_solve((R, False), XVy, check_finite=False) if p else XVy  # (2)
         u = u_y - U @ beta
         r2 = cross.yy - reduced[p, p] - beta @ XVy  # (3)
         if not r2 > 0:

@@ -1,12 +1,14 @@
 """Deviance, gradient and information at fixed θ against n x n matrices and against differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import DenseModel, random_design
 
-from sparselmm import DataError
+from sparselmm import DataError, LinearMixedModel
 from sparselmm.crossproducts import CrossProducts
 from sparselmm.likelihood import ProfiledLikelihood
 
@@ -111,3 +113,11 @@ def test_exact_fit_is_an_error():
 
     with pytest.raises(DataError, match="no residual variance"):
         LinearMixedModel(X @ [1.0, 2.0], X, [RandomTerm(np.arange(30) % 5)])
+
+
+def test_sums_beyond_the_range_of_numbers():
+    y, X, terms = random_design(np.random.default_rng(1))
+    cross = LinearMixedModel(y, X, terms).cross
+    likelihood = ProfiledLikelihood(replace(cross, Zy=cross.Zy * 1e308))
+    with np.errstate(all="ignore"), pytest.raises(DataError, match="residual variance is zero"):
+        likelihood.evaluate(likelihood.theta_scale)

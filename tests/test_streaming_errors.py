@@ -322,6 +322,14 @@ def test_names_of_columns_with_backticks(rows):
         lambda facts, arrays: facts.update(contrasts={"f": "__class__"}),
         lambda facts, arrays: facts.update(formula="y ~ x + (1 | g)"),
         lambda facts, arrays: facts.update(formula="y ~ x + f + (x | g)"),
+        *(
+            lambda facts, arrays, old=old, new=new: facts.update(facts=facts["facts"].replace(old, new))
+            for old, new in [
+                ('"keys": {"kind": "tuple", "of": ["f"', '"keys": {"kind": "tuple", "of": ["f", "x"'),
+                ('"keys": {"kind": "tuple", "of": ["f"', '"keys": {"kind": "tuple", "of": ["kind"'),
+                ('"names": {"kind": "tuple", "of": ["f"', '"names": {"kind": "tuple", "of": ["g", "f"'),
+            ]
+        ),
         lambda facts, arrays: arrays.pop("0"),
         lambda facts, arrays: arrays.update({"0": np.zeros(3)}),
     ],

@@ -91,6 +91,13 @@ class Facts:
     gram: np.ndarray | None = None
     crowded: bool = False
 
+    def fits(self, columns: Collection[str]) -> bool:
+        """Return whether what is remembered is of some of these columns, and has as many values as names."""
+        keys, rows = self.keys or (), [row for rows in self.examples.values() for row in rows]
+        widths = {len(cell) for cell in (*self.cells, *self.examples)}, {len(row) for row in rows}
+        named = {*keys, *self.names, *self.numbers} <= {*columns}
+        return named and widths[0] <= {len(keys)} and widths[1] <= {len(self.names)}
+
     def __add__(self, other: Facts) -> Facts:
         numbers = _sum(self.numbers, other.numbers)
         keys = self.keys if other.keys is None else other.keys if self.keys is None else _both(self.keys, other.keys)

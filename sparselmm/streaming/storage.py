@@ -105,7 +105,9 @@ def _model(file: IO[bytes], context: Mapping[str, Any]) -> StreamedModel:
     ]
     require(sizes == [(shape.n_columns, shape.structure) for shape in cross.shapes], "its sums are of other terms")
     require(len(plan.spec.fixed.names) == len(cross.center), "its sums are of other fixed effects")
-    return plan.model(replace(read(None, facts["facts"]), cross=cross))
+    sums = read(None, facts["facts"])
+    require(sums.facts.fits(plan.sample.columns), "what it counted is of other columns")
+    return plan.model(replace(sums, cross=cross))
 
 
 def _plan(
