@@ -118,6 +118,6 @@ def test_exact_fit_is_an_error():
 def test_sums_beyond_the_range_of_numbers():
     y, X, terms = random_design(np.random.default_rng(1))
     cross = LinearMixedModel(y, X, terms).cross
-    likelihood = ProfiledLikelihood(replace(cross, Zy=cross.Zy * 1e308))
+    likelihood = ProfiledLikelihood(replace(cross, Zy=np.full_like(cross.Zy, 1e308)))
     with np.errstate(all="ignore"), pytest.raises(DataError, match="residual variance is zero"):
         likelihood.evaluate(likelihood.theta_scale)
