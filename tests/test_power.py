@@ -576,6 +576,11 @@ def test_sizes_keep_the_proportions_of_what_differs_between_levels():
         resized(data, {"rat": 2}, ["rat"])
     same = data.drop(columns="diet")
     assert resized(same, {"rat": 4}, ["rat"])["age"].tolist() == same["age"].head(12).tolist()
+    numbered = data.assign(diet=data["diet"].map({"a": 1, "b": 2, "c": 3}))
+    kinds = [resized(numbered, {"rat": 4}, ["rat"], coded)["diet"].nunique() for coded in ((), ["diet"])]
+    assert kinds == [1, 3]
+    planned = planned_models("y ~ time * C(diet) + (1 | rat)", numbered, [{"rat": 6}])
+    assert len(next(planned).exog_names) == 6
     options = {"params": {"time": 1.0}, "sd": {"rat": 1.0}, "sigma": 1.0, "n_sim": 10, "rng": 1}
     study = sparselmm.power("y ~ time * diet + (1 | rat)", "time:diet", data, sizes={"rat": [6, 20]}, **options)
     assert len(study.frame) == 2

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CONSTANT = 1e-9  # one minus the squared cosine of a column and the intercept below which it is constant in a level
 RARE = 0.05  # share of the levels in which a column varies that is small
 TOGETHER = 0.95  # correlation of the estimates of two variances that hardly can be told apart
-PATIENCE = 10.0  # seconds that the curvature may take, predicted: the same report every time
+PATIENCE = 10.0  # seconds that the curvature may take
 
 
 def aliased_variances(case: Case) -> Iterator[Finding]:
@@ -82,9 +82,7 @@ def curvature(case: Case) -> Iterator[Finding]:
     record = case.fit.optimizer
     if record.flat_terms or case.model.aliased:
         return  # said elsewhere
-    plan = ExactPlan(case.model.cross, Limit())
-    seconds = 0.0 if plan.trivial else (2 * case.fit.theta.size + 2) * plan.floor.evaluation
-    seconds *= plan.cost.evaluation / plan.floor.evaluation if 0.0 < seconds <= PATIENCE else 1.0
+    seconds = _predicted_seconds(case)
     if not case.exact or seconds > PATIENCE or not record.converged:
         why = "too long for this size" if case.exact else "the engine has no exact one"
         why = why if record.converged else "not at an optimum"
@@ -105,6 +103,15 @@ def curvature(case: Case) -> Iterator[Finding]:
     if not vague and not len(together) and len(errors) > 1:
         worst = float(np.max(errors[:-1]))
         yield Finding(OK, f"Standard errors of standard deviations reach {100 * worst:.0f} % of them.", value=worst)
+
+
+def _predicted_seconds(case: Case) -> float:
+    """Return what the curvature takes, as the sizes of the design say: the same report every time."""
+    plan, evaluations = ExactPlan(case.model.cross, Limit()), 2 * case.fit.theta.size + 2
+    if plan.trivial:
+        return 0.0
+    least = evaluations * plan.floor.evaluation
+    return least if least > PATIENCE else evaluations * plan.cost.evaluation
 
 
 def _precision(fit: LinearMixedModelResults) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -66,7 +67,8 @@ def _on_rows(
     table, _ = read_table(data, names).complete(names)
     frame = pd.DataFrame(table.columns)
     groups = {name for bar in parsed.bars for text in bar.factor for name in set().union(*lookups(text))}
+    coded = {name for name in names if re.search(rf"\b(C|factor)\(\s*`?{re.escape(name)}\b", formula)}
     for size in sizes:
-        rows = resized(frame, size, groups.intersection(names))
+        rows = resized(frame, size, groups.intersection(names), coded)
         noise = np.random.default_rng(0).standard_normal(len(rows))
         yield LinearMixedModel.from_formula(formula, rows.assign(**{response: noise}), **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,10 @@ import pandas as pd
 from ..errors import DataError
 from ..resampling.schemes import is_nested
 
-FEW = 6  # numbers up to which a column of them is taken for categories
 
-
-def resized(data: pd.DataFrame, sizes: Mapping[str, int], groups: Iterable[str]) -> pd.DataFrame:
+def resized(
+    data: pd.DataFrame, sizes: Mapping[str, int], groups: Iterable[str], coded: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the rows of data with `sizes` levels of its grouping factors.
 
     The first levels are kept, in the order of the data and in the proportions of their kinds; where there are not
@@ -26,6 +26,8 @@ def resized(data: pd.DataFrame, sizes: Mapping[str, int], groups: Iterable[str])
     sizes : dict of str to int
     groups : iterable of str
         The columns that are grouping factors.
+    coded : collection of str
+        Columns of numbers that the formula takes for categories.
 
     Raises
     ------
@@ -38,11 +40,11 @@ def resized(data: pd.DataFrame, sizes: Mapping[str, int], groups: Iterable[str])
             raise DataError(f"sizes names {factor!r}; the grouping factors of the model are {', '.join(groups)}.")
         if size != int(size) or size < 2:
             raise DataError(f"sizes: {size!r} is no number of levels of {factor!r}. Give whole numbers of at least 2.")
-        data = _resized(data, factor, int(size), groups)
+        data = _resized(data, factor, int(size), groups, coded)
     return data
 
 
-def _resized(data: pd.DataFrame, factor: str, size: int, groups: list[str]) -> pd.DataFrame:
+def _resized(data: pd.DataFrame, factor: str, size: int, groups: list[str], coded: Collection[str]) -> pd.DataFrame:
     """Return data with `size` levels of one factor."""
     codes, levels = pd.factorize(data[factor])
     inner = {}
@@ -51,7 +53,7 @@ def _resized(data: pd.DataFrame, factor: str, size: int, groups: list[str]) -> p
         if name != factor and len(found) > len(levels) and is_nested(labels, codes):
             inner[name] = labels
     by_level = pd.Series(np.arange(len(data))).groupby(codes).indices  # without missing labels
-    order = _in_proportion(factor, size, kinds_of(data.drop(columns=groups), codes, len(levels)))
+    order = _in_proportion(factor, size, _kinds(data.drop(columns=groups), codes, len(levels), coded))
     drawn = [by_level[order[i % len(levels)]] for i in range(size)]
     lengths = [rows.size for rows in drawn]
     rows, new = np.concatenate(drawn), np.repeat(np.arange(size), lengths)
@@ -61,13 +63,13 @@ def _resized(data: pd.DataFrame, factor: str, size: int, groups: list[str]) -> p
     return data.iloc[rows].reset_index(drop=True).assign(**columns)
 
 
-def kinds_of(data: pd.DataFrame, codes: np.ndarray, count: int) -> pd.DataFrame:
-    """Return the columns of categories, or of few numbers, that are constant within levels, a row for each level."""
+def _kinds(data: pd.DataFrame, codes: np.ndarray, count: int, coded: Collection[str]) -> pd.DataFrame:
+    """Return the columns of categories, or of two numbers, that are constant within levels, a row for each level."""
     first, columns = np.unique(codes, return_index=True)[1], {}
     for name in data.columns:
         values, labels = pd.factorize(data[name])
-        few = 1 < len(labels) <= (FEW if pd.api.types.is_numeric_dtype(data[name]) else count)
-        if few and np.array_equal(values[first][codes], values):
+        number = pd.api.types.is_numeric_dtype(data[name]) and name not in coded
+        if 1 < len(labels) <= (2 if number else count) and np.array_equal(values[first][codes], values):
             columns[name] = labels[values[first]]
     return pd.DataFrame(columns, index=range(count))
 
