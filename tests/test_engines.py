@@ -12,7 +12,7 @@ from sparselmm.engines.cholmod import Cholesky, SparseCore
 from sparselmm.engines.choose import choose_engine
 from sparselmm.engines.core import DenseCore
 from sparselmm.engines.coupling import DenseCoupling, SparseCoupling
-from sparselmm.engines.exact import product_pattern
+from sparselmm.engines.exact import level_pattern, product_pattern
 from sparselmm.engines.schur import SchurEngine, coupling_pieces
 from sparselmm.engines.selinv import selected_inverse
 from sparselmm.terms import RandomTerm
@@ -53,17 +53,29 @@ def build(cross, layout):
     pieces, c = coupling_pieces(cross, eliminated, rest), shapes[eliminated].n_columns
     core = DenseCore(cross, rest)
     if layout == "sparse core":
-        core = SparseCore(cross, rest, product_pattern(sp.hstack(pieces, format="csr")))
+        patterns = [level_pattern(piece, c, shapes[k].n_columns) for piece, k in zip(pieces, rest, strict=True)]
+        core = SparseCore(cross, rest, product_pattern(patterns))
     if layout.endswith("dense coupling"):
         return SchurEngine(cross, eliminated, core, DenseCoupling(sp.hstack(pieces), c, core.map))
     return SchurEngine(cross, eliminated, core, SparseCoupling(pieces, c, core.map, core.rank))
 
 
+def with_zeros(term, rng):
+    """Return the term with columns of which one in every row is not zero, as dummies of conditions have it."""
+    values = np.eye(term.n_columns)[rng.integers(term.n_columns, size=len(term.values))]
+    return RandomTerm(term.codes, values, structure=term.structure, name=term.name)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
-def test_verbs_match_dense_algebra(kinds, layout):
+def test_verbs_match_dense_algebra(kinds, layout, zeros):
     rng = np.random.default_rng(len(kinds))
     y, X, terms = random_design(rng, kinds=kinds)
+    if zeros:
+        if all(term.n_columns == 1 for term in terms):
+            return
+        terms = [term if term.codes is None or term.n_columns == 1 else with_zeros(term, rng) for term in terms]
     weights = rng.uniform(0.5, 2.0, y.size)
     cross = CrossProducts.from_arrays(y, X, terms, weights)
     engine = build(cross, layout)

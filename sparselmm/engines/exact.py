@@ -66,9 +66,21 @@ class ExactPlan:
         return [] if self.eliminated is None else coupling_pieces(self.cross, self.eliminated, self.rest)
 
     @cached_property
+    def patterns(self) -> list[sp.csr_array]:
+        """The patterns of the pieces of R by levels of the eliminated term, see `level_pattern`."""
+        if self.eliminated is None:
+            return []
+        shapes = self.cross.shapes
+        columns = (shapes[k].n_columns for k in self.rest)
+        return [
+            level_pattern(piece, shapes[self.eliminated].n_columns, d)
+            for piece, d in zip(self.pieces, columns, strict=True)
+        ]
+
+    @cached_property
     def density(self) -> float:
-        """Share of non-zero entries of B'B, from some of its columns."""
-        return sampled_density(self.pieces) if self.pieces else 0.0
+        """Share of non-zero entries of R'R, from some of its columns."""
+        return sampled_density(self.patterns) if self.patterns else 0.0
 
     @property
     def pattern(self) -> float:
@@ -120,7 +132,7 @@ class ExactPlan:
         from .cholmod import SparseCore
         from .kernels import column_counts
 
-        pattern = product_pattern(sp.hstack(self.pieces, format="csr")) if self.pieces else None
+        pattern = product_pattern(self.patterns) if self.patterns else None
         core = SparseCore(self.cross, self.rest, pattern)
         counts = column_counts(core.plan.indptr, core.plan.indices).astype(float)
         sparse = sparse_cost(self.sizes, counts.sum(), (counts**2).sum(), core.plan.indices.size)
@@ -170,10 +182,21 @@ def is_nested(cross: CrossProducts) -> bool:
     return True
 
 
-def sampled_density(pieces: Sequence[sp.csr_array], samples: int = 64) -> float:
-    """Return the mean share of non-zero entries in some columns of B'B, evenly spread; B in pieces side by side."""
-    patterns = [_pattern(piece) for piece in pieces]
-    starts = np.cumsum([0, *(piece.shape[1] for piece in pieces)])
+def level_pattern(piece: sp.csr_array, c: int, d: int) -> sp.csr_array:
+    """Return the columns of Z₁'WZ_k that belong to every level of the eliminated term, (l, q_k): whole blocks (c, d).
+
+    λ₁ and λ_k mix the rows and columns of a block, so that zeros of Z inside it do not stay.
+    """
+    if c * d > 1:
+        piece = sp.csr_array(piece).tobsr((c, d))
+    indices = piece.indices if d == 1 else (piece.indices[:, None] * d + np.arange(d)).ravel()
+    shape = piece.shape[0] // c, piece.shape[1]
+    return sp.csr_array((np.ones(indices.size, dtype=bool), indices, piece.indptr * d), shape=shape)
+
+
+def sampled_density(patterns: Sequence[sp.csr_array], samples: int = 64) -> float:
+    """Return the mean share of non-zero entries in some columns of P'P, evenly spread; P in pieces side by side."""
+    starts = np.cumsum([0, *(piece.shape[1] for piece in patterns)])
     columns = np.linspace(0, starts[-1] - 1, min(samples, starts[-1])).astype(int)
     entries = 0
     for pattern, start, stop in zip(patterns, starts[:-1], starts[1:], strict=True):
@@ -182,12 +205,7 @@ def sampled_density(pieces: Sequence[sp.csr_array], samples: int = 64) -> float:
     return entries / (columns.size * starts[-1])
 
 
-def product_pattern(B: sp.csr_array) -> sp.csr_array:
-    """Return the pattern of B'B."""
-    pattern = _pattern(B)
+def product_pattern(patterns: Sequence[sp.csr_array]) -> sp.csr_array:
+    """Return the pattern of P'P, P in pieces side by side; sums of true values are true."""
+    pattern = sp.hstack(patterns, format="csr")
     return sp.csr_array(pattern.T @ pattern).astype(float)
-
-
-def _pattern(matrix: sp.csr_array) -> sp.csr_array:
-    """Return the pattern of a matrix, which shares its indices; sums of true values are true."""
-    return sp.csr_array((np.ones(matrix.nnz, dtype=bool), matrix.indices, matrix.indptr), shape=matrix.shape)
