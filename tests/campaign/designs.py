@@ -208,7 +208,7 @@ def check_optimum(fit: Fit, dense: Dense, at: DensePoint, rng: np.random.Generat
 
 
 def beyond_a_barrier(fit: Fit, dense: Dense, at: DensePoint) -> bool:
-    """Return whether an independent optimiser finds another optimum; assert that the deviance rises on the way to it."""
+    """Return whether an independent optimiser finds another optimum; assert that the deviance rises on the way."""
     size, better = fit.likelihood.theta_scale, BETTER + rounding(fit, at) * dense.N
     found = minimize(_scaled, fit.theta / size + 0.01, (dense, size), method="L-BFGS-B", jac=True)
     if found.fun > at.deviance - better:
