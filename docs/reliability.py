@@ -31,7 +31,9 @@ columns, correlated, independent or a block of Z; up to five columns of X, near-
 cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihood.
 
 *Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be
-true of the data. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
+true of the data. What cannot be told apart is looked for among slopes that are constant, terms and intercepts that
+repeat each other and effects that the fixed ones make up; levels with too few different rows are left to the fit, which
+does not certify them. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a
 certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have
 more than one optimum, and a fit finds one of them: try other starts there.""",
 }
@@ -44,7 +46,7 @@ def page(report: dict, found: list[dict]) -> str:
     """Return the page: a row for each module, what its trials were, and a row for each failure that was found."""
     modules = sorted(report.items())
     tried, failed = (sum(count(module) for _, module in modules) for count in (_tried, _failed))
-    parts = [HEADER, f"\n{tried:,} trials; {failed} failures are open.\n"]
+    parts = [HEADER, f"\n{tried:,} trials; failures that are open: {failed}.\n"]
     parts.append("\n| module | trials | failures | seed | seconds | what is asked |\n|---|--:|--:|--:|--:|---|\n")
     for name, module in modules:
         short = "" if module["long"] else " (short run)"
@@ -57,6 +59,9 @@ def page(report: dict, found: list[dict]) -> str:
             parts.append(f"{KINDS.get(name, SEVERAL if several else '')}\n\n".lstrip("\n"))
             parts.append("| kind | trials |\n|---|--:|\n")
             parts.extend(_row(kind, f"{count:,}") for kind, count in sorted(module["counts"].items()))
+    if failed:
+        parts.append("\n## What is open\n\n| found by | seed | number | what came |\n|---|--:|--:|---|\n")
+        parts.extend(_row(f"`{name}`", f["seed"], f["number"], f["came"]) for name, m in modules for f in m["failures"])
     parts.append(f"\n## What was found and fixed\n\n{len(found)} failures, each with its regression test.\n")
     parts.append("\n| found by | what | remedy | regression test |\n|---|---|---|---|\n")
     parts.extend(_row(f"`{e['module']}`", e["what"], e["remedy"], f"`{e['test']}`") for e in found)
