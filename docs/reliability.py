@@ -34,8 +34,8 @@ cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihoo
 true of the data. What cannot be told apart is looked for among slopes that are constant, terms and intercepts that
 repeat each other and effects that the fixed ones make up; levels with too few different rows are left to the fit, which
 does not certify them. *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not
-at a certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have
-more than one optimum, and a fit finds one of them: try other starts there.""",
+at a certified optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances
+have more than one optimum, and a fit finds one of them: try other starts there.""",
 }
 
 
