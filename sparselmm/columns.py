@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from .errors import DataError, DataWarning
 from .formula_text import (
     FORMULAIC_MOVED,
     bare,
+    coded_column,
     column_name,
     formula_terms,
     lookups,
@@ -283,7 +283,7 @@ def _check_size(text: str, formula: Formula, table: Table, scope: Scope) -> None
     size = 8.0 * len(table) * columns
     if not limit.admits(COPIES * size):
         largest = max(counts, key=lambda one: counts[one])
-        name = _categorical_column(largest) or largest  # the largest is a factor of many categories: a column
+        name = coded_column(largest) or largest  # the largest is a factor of many categories: a column
         raise DataError(
             f"'{text}' has up to {columns:,} columns for {len(table):,} rows, one for each of the {counts[largest]:,} "
             f"categories of {largest}: {shown(size)}, and twice that to build them; {limit} may be taken. Use it as a "
@@ -293,19 +293,13 @@ def _check_size(text: str, formula: Formula, table: Table, scope: Scope) -> None
 
 def _category_count(text: str, table: Table, scope: Scope) -> int:
     """Return the number of categories of a factor of a formula, one if it is not known to be categorical."""
-    name = _categorical_column(text) or text
+    name = coded_column(text) or text
     if name not in table.columns:
         return 1
     values = table.columns[name]
     if name == text and values.dtype.kind in "iufb" and name not in scope.contrasts:
         return 1
     return len(values.categories if isinstance(values, pd.Categorical) else pd.unique(values))
-
-
-def _categorical_column(text: str) -> str | None:
-    """Return the column in text such as C(column, ...), else None."""
-    found = re.fullmatch(r"(?:C|factor)\(\s*`?(.+?)`?\s*(,.*)?\)", text, flags=re.DOTALL)
-    return found[1] if found else None
 
 
 def _filters() -> warnings.catch_warnings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -78,6 +79,12 @@ def formula_terms(text: str) -> Formula:
     if _products(text) > MOST_PRODUCTS:
         raise FormulaError(f"'{text}' cannot be read: {TOO_MANY}")
     return Formula(text)
+
+
+def coded_column(text: str) -> str | None:
+    """Return the column in the text of a factor such as ``C(column, ...)`` or ``factor(column)``, else None."""
+    found = re.fullmatch(r"(?:C|factor)\(\s*`?(.+?)`?\s*(,.*)?\)", text, flags=re.DOTALL)
+    return found[1] if found else None
 
 
 def terms_as_written(text: str) -> Formula:

@@ -90,9 +90,10 @@ def slopes_without_mean(case: Case) -> Iterator[Finding]:
         part = cross.ZX[cross.relative_factor.effect_slices[k]].reshape(len(S), term.n_columns, -1).sum(axis=0)
         explained = np.einsum("ip,pi->i", part, np.linalg.solve(cross.XX, part.T))
         left = 1.0 - explained / np.einsum("jii->i", S)
-        for slope in (one for one in parts_of(case.model, k) if one.order and left[list(one.columns)].max() > BESIDE):
+        parts = parts_of(case.model, k)
+        for slope in (one for one in parts if one.order and left[list(one.columns)].max() > BESIDE):
             text = f"{slope.name} has slopes over `{term.name}` but no fixed effect: their mean is taken to be zero."
-            formula = with_bar(case.model, k, sum_of(parts_of(case.model, k)), fixed=slope.text)
+            formula = with_bar(case.model, k, sum_of(parts), fixed=slope.text)
             remedy = f"Unless that is meant: {formula}" if formula else "Unless that is meant, add it to exog."
             yield Finding(NOTE, text, term.name, remedy, float(left[list(slope.columns)].max()))
 

@@ -159,11 +159,11 @@ class ModelCheck(Printed):
         left -= len(rows)
         shown = {}
         for i, row in rows:
-            lines = _row_lines(row)
-            more = len(lines) - 1
-            shown[i] = lines if more <= left else _row_lines(row, WIDTH - 4)[:1]
-            shown[i][-1] += "" if more <= left else " ..."
-            left -= more if more <= left else 0
+            shown[i] = _row_lines(row)
+            if len(shown[i]) - 1 <= left:
+                left -= len(shown[i]) - 1
+            else:
+                shown[i] = [f"{_row_lines(row, WIDTH - 4)[0]} ..."]
         lines = [line for i in sorted(shown) for line in shown[i]]
         count = f" ({plural(len(hidden), 'line')} not shown)" if hidden else ""
         return [*self._head, "", *lines, "", f"{self.conclusion}{count}"]

@@ -222,6 +222,7 @@ def _in_user_columns(
     Rows are combined to the identity in `columns` of the term (p, c), or its own, if they have that rank, except the
     triangular ones.
     """
+    columns = [one.own for one in terms] if columns is None else columns
     hypotheses = {}
     for i, (one, L) in enumerate(zip(terms, rows, strict=True)):
         if not one.term.factors or not len(L):
@@ -229,8 +230,7 @@ def _in_user_columns(
         if triangular is not None and triangular[i]:
             L = L / np.diag(L @ one.own)[:, None]
         else:
-            given = [] if columns is None else [columns[i]]
-            blocks = (L @ part for part in (*given, one.own))  # L in columns of X
+            blocks = (L @ part for part in (columns[i], one.own))  # L in columns of X
             regular = (B for B in blocks if B.shape[0] == B.shape[1] and np.linalg.cond(B) < 1.0 / TOLERANCE)
             L = np.linalg.solve(next(regular, np.eye(len(L))), L)
         hypotheses[one.term.name] = solve_triangular(model.cross.basis, L.T, trans=1).T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..caller import caller_variables
 from ..data import column_names, read_table
 from ..errors import DataError
 from ..formula import parse_formula
-from ..formula_text import bare, lookups, quoted
+from ..formula_text import bare, coded_column, formula_terms, lookups, quoted
 from ..frame import OFFSET, WEIGHTS
 from ..model import LinearMixedModel
 from ..results import LinearMixedModelResults
@@ -67,7 +66,9 @@ def _on_rows(
     table, _ = read_table(data, names).complete(names)
     frame = pd.DataFrame(table.columns)
     groups = {name for bar in parsed.bars for text in bar.factor for name in set().union(*lookups(text))}
-    coded = {name for name in names if re.search(rf"\b(C|factor)\(\s*`?{re.escape(name)}\b", formula)}
+    sides = [parsed.fixed, *(bar.columns for bar in parsed.bars)]
+    factors = {factor.expr for side in sides for term in formula_terms(side) for factor in term.factors}
+    coded = {name for name in map(coded_column, factors) if name is not None}
     for size in sizes:
         rows = resized(frame, size, groups.intersection(names), coded)
         noise = np.random.default_rng(0).standard_normal(len(rows))

@@ -6,6 +6,7 @@ coordinates the deviance is smooth, and even about every boundary: a standard de
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ class ResidualSd(Held):
         return 0.5 * np.exp(0.5 * t)
 
 
-class Transformed(Held):
+class Transformed(Held, ABC):
     """A parameter held through a map from y to x with Jacobian J and second derivatives: equation (L5)."""
 
     def expand(self, y: np.ndarray) -> Expansion:
@@ -92,9 +93,9 @@ class Transformed(Held):
         J, bend = self.derivatives(y, at.gradient)
         return replace(at, gradient=J.T @ at.gradient, hessian=J.T @ at.hessian @ J + bend)
 
+    @abstractmethod
     def derivatives(self, y: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ∂x/∂y and Σ_i gradient_i ∂²x_i/∂y²."""
-        raise NotImplementedError
 
 
 class Sd(Transformed):
