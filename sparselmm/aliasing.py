@@ -24,6 +24,7 @@ from .errors import DataWarning
 DEPENDENT = 1e-12  # share of a column's sum of squares outside the span of those before it that is rounding
 ABSORBED = 1e-10  # and outside the span of X
 ALIASED = 1e-10  # eigenvalue of the Gram matrix of unit kernels that counts as zero
+ROUNDED, MOST_ROUNDED = 256 * np.finfo(float).eps, 1e-8  # or this times the inflation by other columns, at most
 PART = 1e-4  # share of its largest entry from which an entry belongs to a combination
 MOST_ENTRIES, MOST_PAIRS = 300, 1 << 25  # of γ, and pairs of levels in a block of S, for which the Gram matrix is made
 SLICE = 1 << 18  # pairs of levels at a time
@@ -223,14 +224,16 @@ def _absorbed(cross: CrossProducts, k: int) -> int | None:
 
 def _combinations(cross: CrossProducts, usable: Sequence[int]) -> Iterator[list[Entry]]:
     """Yield the entries of every combination of kernels that is zero, those of the same terms together."""
-    entries = [(k, i, j) for k in usable for i, j in zip(*cross.shapes[k].entries, strict=True)]
+    entries = [(k, int(i), int(j)) for k in usable for i, j in zip(*cross.shapes[k].entries, strict=True)]
     if not 0 < len(entries) <= MOST_ENTRIES or any(block.nnz > MOST_PAIRS for block in cross.cross.values()):
         return
     units = {k: _units(cross, k) for k in usable}
     gram = _gram(cross, units, entries)
     size = np.sqrt(np.where(np.diag(gram) > ALIASED**2 * cross.nobs, np.diag(gram), 1.0))  # one for a kernel of zeros
     values, vectors = np.linalg.eigh(gram / np.outer(size, size))
-    null = (vectors[:, values < ALIASED] / size[:, None]).T
+    inflation = max(np.square(cross.column_scale(k)[:, None] * T).sum() for k, T in units.items())
+    zero = np.clip(ROUNDED * inflation, ALIASED, MOST_ROUNDED)
+    null = (vectors[:, values < zero] / size[:, None]).T
     directions = [_in_columns(cross, units, entries, vector) for vector in null]
     found = []
     for direction in _reduced(np.array(directions).reshape(len(null), len(entries) + 1)):

@@ -111,6 +111,10 @@ class RandomTerm(TermSizes):
         if name is None:
             own = getattr(groups, "name", None)
             name = "group" if own is None else str(own)
+        if not isinstance(name, str):
+            raise DataError(
+                f"The name of a term is a string, not {type(name).__name__}: RandomTerm(groups, values, name)."
+            )
         if structure not in STRUCTURES:
             raise DataError(f"Term {name!r}: structure must be one of {STRUCTURES}, not {structure!r}.")
         index = groups.index if isinstance(groups, pd.Series) else None

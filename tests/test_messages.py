@@ -51,6 +51,7 @@ TERMS = {
     ),
     "missing": (lambda: RandomTerm([1, 2], [1.0, np.nan], name="g"), "'g': .* missing or infinite values. Drop"),
     "names": (lambda: RandomTerm([1, 2], [1.0, 2.0], "g", columns=("a", "b")), "'g': 2 column names for 1 columns"),
+    "name": (lambda: RandomTerm("g", [1, 2], np.ones(2)), r"name of a term is a string, not ndarray"),
     "shape": (lambda: RandomTerm(np.ones((2, 2)), name="g"), r"'g' has shape \(2, 2\); it must be one column"),
     "block": (lambda: RandomTerm.from_matrix(np.ones((3, 0)), "ped"), r"'ped': the block of Z has shape \(3, 0\)"),
     "block values": (lambda: RandomTerm.from_matrix([[np.inf]], "ped"), "'ped': the block of Z holds missing or inf"),

@@ -82,6 +82,18 @@ def test_variances_that_can(random, schools):
     assert model.aliased == () and np.linalg.matrix_rank(K, tol=1e-8) == len(K)
 
 
+@pytest.mark.parametrize("weight", [0.047859, 0.0239295, 0.01196475])
+def test_thin_levels_of_nearly_dependent_columns(weight):
+    # two levels of two different rows, one of one, and the only row that tells two columns apart has little weight:
+    # what rounding leaves of eigenvalues that are zero is larger than for other designs
+    values = np.array([[1, 3, 3], [1, 4, 3], [1, 4, 3], [1, 3, 3], [1, 3, 3], [1, 3, 4], [1, 3, 3], [1, 3, 3]])
+    weights = np.array([5.4980, 18.516, 0.10400, 4.9807, 53.424, weight, 28.280, 0.023570])
+    term = RandomTerm(np.array([1, 1, 2, 2, 2, 0, 1, 1]), values)
+    with pytest.warns(DataWarning, match="x1, x2 and x3 depend linearly on each other within every level"):
+        model = LinearMixedModel(np.arange(8.0) ** 2, np.ones((8, 1)), [term], weights=weights)
+    assert np.linalg.matrix_rank(kernels(model), tol=1e-8) < 7
+
+
 @pytest.mark.filterwarnings("ignore::sparselmm.DataWarning")
 @pytest.mark.parametrize(
     "random, same",
