@@ -73,6 +73,7 @@ def resolve(
     available: Sequence[str],
     context: Mapping[str, Any] | None,
     contrasts: Mapping[str, Any] | None,
+    index: Iterable[str] = (),
 ) -> tuple[list[str], Scope]:
     """Return the columns that the texts of a formula use, and the Scope of everything else they look up."""
     needed, optional = (set().union(*names) for names in zip(*map(lookups, texts), strict=True))
@@ -82,7 +83,7 @@ def resolve(
         if name in available:
             columns.append(name)
         elif name in needed:
-            raise DataError(f"The data have no column {name!r}.{near(name, available)}")
+            raise DataError(f"The data have no column {name!r}.{near(name, available, index)}")
         elif name in context:
             namespace[name] = context[name]
         elif name in R_FUNCTIONS and name not in TRANSFORMS:

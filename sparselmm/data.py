@@ -58,13 +58,18 @@ def column_names(data: Any) -> list[str]:
     return list(data.columns) if isinstance(data, pd.DataFrame) else _narwhals(data).collect_schema().names()
 
 
+def index_names(data: Any) -> list[str]:
+    """Return the names of the index of a pandas frame, none of other data."""
+    return [name for name in data.index.names if name is not None] if isinstance(data, pd.DataFrame) else []
+
+
 def read_table(data: Any, names: Sequence[str]) -> Table:
     """Return the columns `names` of a pandas frame, a dict of arrays or anything narwhals takes."""
     available = column_names(data)
     names = names or available[:1]  # one column tells the number of rows
     for name in names:
         if name not in available:
-            raise DataError(f"The data have no column {name!r}.{near(name, available)}")
+            raise DataError(f"The data have no column {name!r}.{near(name, available, index_names(data))}")
         if available.count(name) > 1:
             raise DataError(f"The data have {available.count(name)} columns {name!r}. Rename all but one.")
     if isinstance(data, Table):

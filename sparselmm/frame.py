@@ -11,7 +11,7 @@ import pandas as pd
 
 from .caller import warn
 from .columns import Columns, Expression
-from .data import Table, column_names, plain, read_table
+from .data import Table, column_names, index_names, plain, read_table
 from .errors import DataError, DataWarning
 from .formula_text import bare, quoted
 from .roles import Grouping, Roles, read_roles
@@ -192,6 +192,7 @@ def build_design(
         offset=offset if isinstance(offset, str) else None,
         contrasts=contrasts,
         context=context,
+        index=index_names(data),
     )
     table = read_table(data, roles.names)
     offsets, weighing = roles.offsets_on(table), roles.weights_on(table)

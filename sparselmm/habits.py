@@ -63,6 +63,12 @@ TABLES = {
     "to_string": "as_text()",
     "show": "print()",
 }
+MEANS = TABLES | {
+    "pairs": "contrasts()",
+    "contrast": "contrasts()",
+    "conf_int": "confint()",
+    "summary": "print(), or frame",
+}
 PACKAGE = {
     "glmer": "a package for generalised models: the errors here are Gaussian",
     "anova": "fit.anova(), or compare(fit, other)",
@@ -108,8 +114,13 @@ def check_order(formula: object, data: object) -> None:
         raise FormulaError(f"The formula comes first, then the data: ({data!r}, data).")
 
 
-def near(name: str, available: Iterable[object]) -> str:
-    """Return a sentence with the columns named like `name`, whatever the case."""
+def near(name: str, available: Iterable[object], index: Iterable[object] = ()) -> str:
+    """Return a sentence with the columns named like `name`, whatever the case, or that it is part of the index."""
+    available = list(available)
+    if name in index:
+        return " It is the index: give data.reset_index()."
+    if any(isinstance(column, tuple) and name in column for column in available):
+        return " Names of columns are tuples: join their parts, data.columns = ['_'.join(c) for c in data.columns]."
     folded = {str(column).casefold(): str(column) for column in available}
     close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
     close = close or [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +82,9 @@ def read_roles(
     offset: str | None = None,
     contrasts: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
+    index: Iterable[str] = (),
 ) -> Roles:
-    """Return the roles of a formula for data whose columns are `available`; see `build_design`."""
+    """Return the roles of a formula for data of the columns `available` and an `index`; see `build_design`."""
     parsed = parse_formula(formula)
     for name in (name for text in (parsed.fixed, *(bar.columns for bar in parsed.bars)) for name in idle_powers(text)):
         message = f"'{name}' with a power is {name} itself: powers of a formula are interactions. Write I({name}**2)."
@@ -94,7 +95,7 @@ def read_roles(
     texts += [text for bar in parsed.bars for text in (bar.columns, *bar.factor)]
     others = set().union(*(names for text in texts for names in lookups(text)))
     fixed = expand_dot(parsed.fixed, [str(name) for name in available if name not in others])
-    names, scope = resolve([fixed, *texts], available, context, contrasts)
+    names, scope = resolve([fixed, *texts], available, context, contrasts, index)
     names.sort(key=list(available).index)
     term_names = tuple(unique_names([bar.name for bar in parsed.bars]))
     return Roles(formula, parsed.response, fixed, parsed.bars, term_names, offsets, weights, names, scope)

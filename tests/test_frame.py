@@ -9,6 +9,7 @@ from frames import FORMULAS, N, make_frame, to_polars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparselmm import MixedLM
 from sparselmm.errors import DataError, DataWarning, FormulaError
 from sparselmm.frame import build_design
 
@@ -336,6 +337,15 @@ ERRORS = [
 def test_errors_name_the_column(frame, formula, changes, arguments, message):
     with pytest.raises(DataError, match=message):
         build_design(formula, frame.assign(**changes), **arguments)
+
+
+def test_missing_columns_that_are_in_the_index_or_in_tuples(frame):
+    with pytest.raises(DataError, match=r"no column 'g'. It is the index: give data.reset_index\(\)"):
+        build_design("y ~ x + (1 | g)", frame.set_index("g"))
+    with pytest.raises(DataError, match=r"no column 'x'. Names of columns are tuples: .*'_'.join"):
+        build_design("y ~ x + (1 | g)", pd.concat({"wave": frame}, axis=1))
+    with pytest.raises(DataError, match="no column 'g'. It is the index"):
+        MixedLM.from_formula("y ~ x", frame.set_index("g"), groups="g")
 
 
 def test_a_bar_without_columns(frame):

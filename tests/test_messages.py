@@ -105,6 +105,7 @@ FITS = {
         DataError,
         "weights is the name of a column, but there are no new data. Give the values",
     ),
+    "pairs": (lambda fit: fit.emmeans("k").pairs, AttributeError, r"no attribute 'pairs'. Use contrasts\(\)"),
     "update": (lambda fit: fit.update("y ~ x"), ValueError, r"update adds rows.*lmer\(\)"),
     "level": (
         lambda fit: fit.emmeans("k").confint(level=95),
@@ -119,6 +120,11 @@ FITS = {
 def test_results(call, kind, message, fit):
     with pytest.raises(kind, match=message):
         call(fit)
+
+
+def test_tables_become_frames(fit):
+    for table in (fit.anova(), fit.emmeans("k")):
+        pd.testing.assert_frame_equal(table.to_frame(), table.frame)
 
 
 def test_data_sets():

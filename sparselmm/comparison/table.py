@@ -43,6 +43,10 @@ class TestTable(Printed):
     def __len__(self) -> int:
         return len(self.frame)
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return `frame`, a copy."""
+        return self.frame.copy()
+
     @property
     def printout(self) -> Printout:
         """Table and notes."""

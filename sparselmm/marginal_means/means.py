@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..habits import MEANS, missing
 from ..inference.ddf import Inference
 from ..labels import labelled
 from ..printout import Printed, Printout
@@ -88,6 +89,10 @@ class MarginalMeans(Printed):
         """The rows with estimate, std.error, df, conf.low and conf.high; contrasts also with statistic and p.value."""
         table = self._table(self.level, self.adjust)
         return table if self.kind == "contrasts" else table.drop(columns=["statistic", "p.value"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return `frame`, a copy."""
+        return self.frame.copy()
 
     def confint(self, level: float | None = None, adjust: str | None = None) -> pd.DataFrame:
         """Return estimates and intervals; level and adjustment are by default those of the object."""
@@ -305,6 +310,9 @@ class MarginalMeans(Printed):
     def printout(self) -> Printout:
         """The table of every family, and what was done."""
         return Printout("", family_blocks(self.frame, self.by), self._notes())
+
+    def __getattr__(self, name: str) -> Any:
+        return missing(self, type(self).__name__, name, MEANS)
 
 
 def _like(keys: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from formulaic.transforms.contrasts import (
 
 from ..caller import listening
 from ..columns import Columns, Expression, resolve
-from ..data import Table, column_names, read_table
+from ..data import Table, column_names, index_names, read_table
 from ..errors import FormulaError
 from ..formula_text import column_name, formula_terms, numeric_candidates, quoted, spelled, terms_as_written
 from ..frame import complete_rows, with_array
@@ -115,7 +115,7 @@ def build_design(
     vc_formula = dict(sorted((vc_formula or {}).items()))
     texts = [f"0 + {left}", right, *([] if re_formula is None else [re_formula]), *vc_formula.values()]
     texts = [text.strip() or "1" for text in texts]
-    names, scope = resolve(texts, column_names(data), {**PATSY_NAMES, **context}, None)
+    names, scope = resolve(texts, column_names(data), {**PATSY_NAMES, **context}, None, index_names(data))
     by_name = isinstance(groups, str)
     table = read_table(data, sorted({*names, groups}) if by_name else names)
     if not by_name:
