@@ -126,8 +126,8 @@ def test_same_optima_as_one_by_one(kinds):
     np.testing.assert_allclose((many.params - np.array([one.params for one in single])) / se, 0.0, atol=1e-5)
     np.testing.assert_allclose(many.bse, se, rtol=1e-5)
     random = np.array([variance_parameters(one)["estimate"] for one in single])
-    assert np.array_equal(np.isnan(many.variance), np.isnan(random))
-    np.testing.assert_allclose(many.variance, random, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(np.isnan(many.variance_params), np.isnan(random))
+    np.testing.assert_allclose(many.variance_params, random, rtol=1e-4, atol=1e-4)
 
 
 def test_large_cores_are_fitted_one_by_one(monkeypatch):
@@ -186,13 +186,13 @@ def test_tables():
     Y = fit.simulate(3, rng=1).set_axis(["a", "b", "c"], axis=1)
     many, one = fit.refit_many(Y), fit.refit(Y["b"])
     assert len(many) == 3 and many.failures.empty
-    assert list(many.variance.columns) == [
+    assert list(many.variance_params.columns) == [
         "sd__Intercept|Subject",
         "cor__Intercept.Days|Subject",
         "sd__Days|Subject",
         "sigma",
     ]
-    for table in (many.params, many.bse, many.variance, many.theta, many.llf, many.scale, many.converged):
+    for table in (many.params, many.bse, many.variance_params, many.theta, many.llf, many.scale, many.converged):
         assert list(table.index) == ["a", "b", "c"]
     assert many.llf["b"] == pytest.approx(one.llf)
     tidy = many.tidy()
@@ -239,4 +239,4 @@ def test_failures_have_a_row_and_a_reason(monkeypatch):
     many = fit.refit_many(pd.DataFrame(Y, columns=list("abcd")))
     assert dict(many.failures) == {"c": "The residual variance is zero."}
     assert many.params.loc["c"].isna().all() and not many.converged["c"] and np.isnan(many.deviance["c"])
-    assert many.variance.drop("c").notna().to_numpy()[:, -1].all() and "1 failed" in repr(many)
+    assert many.variance_params.drop("c").notna().to_numpy()[:, -1].all() and "1 failed" in repr(many)

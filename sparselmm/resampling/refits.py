@@ -181,7 +181,7 @@ class Refits:
         return self._frame(self.estimates.bse, self._fit.model.exog_names)
 
     @property
-    def variance(self) -> pd.DataFrame:
+    def variance_params(self) -> pd.DataFrame:
         """Standard deviations and correlations of the random effects, and σ, (k, m+1), in natural units.
 
         Columns ``sd__x|group`` and ``cor__x.z|group``; a correlation is NaN where a standard deviation is zero.
@@ -236,7 +236,7 @@ class Refits:
         random = [(group, term, "ran_pars") for group, term, _ in variance_labels(model)]
         labels = pd.concat([fixed, pd.DataFrame(random, columns=["group", "term", "effect"])], ignore_index=True)
         empty = np.full((k, len(labels) - len(fixed)), np.nan)
-        estimate = np.column_stack([self.estimates.beta, self.variance.to_numpy()]).ravel()
+        estimate = np.column_stack([self.estimates.beta, self.variance_params.to_numpy()]).ravel()
         error = np.column_stack([self.estimates.bse, empty]).ravel()
         statistic = estimate / error
         return pd.DataFrame(
