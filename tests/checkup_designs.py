@@ -171,6 +171,11 @@ def outlying() -> LinearMixedModelResults:
     return fitted("y ~ x + (1 | g)", data.assign(y=data["y"] + np.where(data["g"] == "g07", 12.0, 0.0)))
 
 
+def successes() -> LinearMixedModelResults:
+    data = clean()
+    return fitted(FORMULA, data.assign(y=(data["y"] > 20.0).astype(int)))
+
+
 def skewed() -> LinearMixedModelResults:
     data = clean()
     return fitted(FORMULA, data.assign(y=np.exp(0.8 * (data["y"] - 18.0))))
@@ -329,6 +334,7 @@ CASES = {
     ),
     "influential": Case("influential levels", "warning", influential, "Without `g07` of `g`", "let `x` vary over `g`"),
     "outlying": Case("outlying effects", "note", outlying, "`g07` of `g`: the intercept is", "Look at its rows"),
+    "two values": Case("two values", "note", successes, "`y` takes two values, 0 and 1", "logistic mixed model"),
     "skewed": Case("normality", "warning", skewed, "skewed to the right", "log(y)"),
     "heavy": Case("normality", "note", heavy, "heavier in the tails", "fit.bootstrap('residual')"),
     "fanning": Case("spread along fitted", "note", fanning, "Residuals of the highest third", "weights="),

@@ -52,6 +52,7 @@ SECTIONS: dict[str, tuple[Check, ...]] = {
         Check("outlying effects", influence.outlying_effects),
     ),
     "residuals": (
+        Check("two values", residuals.two_values, of_rows=True),
         Check("normality", residuals.normality, of_rows=True),
         Check("spread along fitted", residuals.spread_along_fitted, of_rows=True),
         Check("spread between levels", residuals.spread_between_levels, of_rows=True),

@@ -22,6 +22,17 @@ MOST_PAIRS = 100  # neighbouring rows whose correlation under the model is compu
 PER_LEVEL = 4  # rows of a level, on average, from which levels are compared
 
 
+def two_values(case: Case) -> Iterator[Finding]:
+    """Yield whether the response takes two values only, as successes and failures do."""
+    name, y = case.model.endog_name, case.model.endog
+    low, high = y.min(), y.max()
+    if np.any((y != low) & (y != high)):
+        return
+    text = f"`{name}` takes two values, {low:g} and {high:g}: fitted values lie between them and beyond."
+    remedy = "Effects are differences of probabilities here; odds need a logistic mixed model (glmer of lme4)."
+    yield Finding(NOTE, text, name, remedy, 2)
+
+
 def normality(case: Case) -> Iterator[Finding]:
     """Yield skewness and excess kurtosis of the residuals, and their correlation with normal quantiles."""
     from scipy.special import ndtri  # 50 ms that importing the package need not take
