@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SLICE = 1 << 20  # rows whose X is in the pilot basis at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrossProducts:
     """Additive sufficient statistics of y, X, Z with weights W.
 
@@ -185,6 +185,10 @@ class CrossProducts:
             center=center,
             levels=tuple(term.levels for term in terms),
         )
+
+    def __repr__(self) -> str:
+        p, q = self.n_fixed, self.ZX.shape[0]
+        return f"<CrossProducts of {self.nobs:,} rows, {p:,} fixed-effects columns and {q:,} random effects>"
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Return the cross-products of both sets of rows, in the basis of the first; levels are matched by label."""

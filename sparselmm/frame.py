@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WEIGHTS, OFFSET = "argument weights", "argument offset"  # columns of a Table that were given as arrays
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Design:
     """Everything a linear mixed model needs of its data: the n rows that were kept, in their order.
 
@@ -80,6 +80,9 @@ class Design:
     def n_missing(self) -> int:
         """Number of rows dropped for a missing value."""
         return 0 if self.kept is None else int(self.kept.size - self.endog.size)
+
+    def __repr__(self) -> str:
+        return f"<Design: {self.formula}, {self.endog.size:,} rows, {self.n_missing:,} left out>"
 
 
 @dataclass(frozen=True, eq=False)

@@ -252,6 +252,15 @@ class LinearMixedModel:
         return {term.name: term.n_levels for term in self.terms}
 
     @property
+    def what(self) -> str:
+        """The formula, or what stands for one."""
+        return self.formula or f"{self.endog_name} from arrays"
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{count:,} levels of {name}" for name, count in self.groups.items())
+        return f"<{type(self).__name__}: {self.what}, {self.nobs:,} observations, {groups}>"
+
+    @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed effects and their columns."""
         return fixed_terms(self)

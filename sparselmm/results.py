@@ -289,9 +289,8 @@ class LinearMixedModelResults(
         return Plots(self)
 
     def __repr__(self) -> str:
-        what = self.model.formula or f"{self.model.endog_name} from arrays"
         state = "" if self.converged else ", not converged"
-        return f"<{type(self).__name__}: {what}, {self.method}, {self.nobs} observations{state}>"
+        return f"<{type(self).__name__}: {self.model.what}, {self.method}, {self.nobs} observations{state}>"
 
     def _repr_html_(self) -> str:
         return self.summary().as_html()

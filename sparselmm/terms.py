@@ -43,8 +43,11 @@ class TermSizes:
         """Number of random effects l*c: the columns of this term's block of Z."""
         return self.n_levels * self.n_columns
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.n_levels:,} levels of {', '.join(self.columns)}>"
 
-@dataclass(frozen=True, eq=False, init=False)
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class RandomTerm(TermSizes):
     """One random-effects term: every level of a factor has its own vector of coefficients.
 

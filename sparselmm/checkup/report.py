@@ -204,5 +204,4 @@ def check(fit: LinearMixedModelResults) -> ModelCheck:
         if without:
             text = f"Not looked at, as the rows were not kept: {', '.join(without)}."
             findings.append((section, "rows", Finding(SKIPPED, text)))
-    what = fit.model.formula or f"{fit.model.endog_name} from arrays"
-    return ModelCheck(f"Check of {what} ({fit.method}, {plural(fit.nobs, 'row')})", findings)
+    return ModelCheck(f"Check of {fit.model.what} ({fit.method}, {plural(fit.nobs, 'row')})", findings)

@@ -49,7 +49,7 @@ def simulated_power(
     if isinstance(model, str):
         fit, formula, models = None, model, planned_models(model, data, grid, contrasts)
     else:
-        fit, formula, models = _checked(model), model.model.formula or "from arrays", further_models(model, data, grid)
+        fit, formula, models = _checked(model), model.model.what, further_models(model, data, grid)
     reml = {"lrt": False, "kenward-roger": True}.get(test, True if fit is None else fit.reml)
     rng, studies = np.random.default_rng(rng), []
     with Progress(n_sim * len(grid), progress, "power") as ticks:

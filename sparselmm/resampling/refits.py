@@ -251,7 +251,6 @@ class Refits:
         )
 
     def __repr__(self) -> str:
-        what = self._fit.model.formula or "model from arrays"
         counts = f"{self.estimates.converged.sum()} converged, {self.estimates.singular.sum()} singular"
         failed = f", {len(self.estimates.failures)} failed" if self.estimates.failures else ""
-        return f"<Refits: {len(self)} responses on {what}, {self._fit.method}, {counts}{failed}>"
+        return f"<Refits: {len(self)} responses on {self._fit.model.what}, {self._fit.method}, {counts}{failed}>"

@@ -100,7 +100,7 @@ def read(plan: Plan, source: Source | Once, progress: bool = False, chunk_rows: 
         return Sums.total(parts())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamedTerm(TermSizes):
     """One random-effects term without its rows; see `RandomTerm`."""
 
