@@ -22,7 +22,7 @@ class Step:
     gradient_norm: float = np.nan
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FitRecord:
     """What the optimiser did and how it knows that it is done.
 
@@ -79,7 +79,7 @@ class FitRecord:
         """Evaluations of the deviance."""
         return len(self.steps)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [
             "Optimizer: trust-region Newton",
             f"  engine       {self.engine}",

@@ -126,7 +126,7 @@ def test_what_objects_print(fit):
     model = fit.model
     assert repr(model) == "<LinearMixedModel: y ~ x + k + (1 | g), 60 observations, 6 levels of g>"
     assert repr(model.terms[0]) == "<RandomTerm g: 6 levels of Intercept>"
-    assert repr(model.cross) == "<CrossProducts of 60 rows, 3 fixed-effects columns and 6 random effects>"
+    assert repr(model.cross) == "<CrossProducts of 60 rows, 4 fixed-effects columns and 6 random effects>"
     assert repr(model.design) == "<Design: y ~ x + k + (1 | g), 60 rows, 0 left out>"
 
 
