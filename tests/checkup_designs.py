@@ -220,6 +220,11 @@ def single_rows() -> LinearMixedModelResults:
     return fitted("y ~ x + (1 | h) + (1 | g)", data.assign(h=h))
 
 
+def pairs_of_rows() -> LinearMixedModelResults:
+    data = clean()
+    return fitted("y ~ x + (x | h)", data.assign(h=np.arange(len(data)) // 2))
+
+
 def confined(all_of_them: bool) -> LinearMixedModelResults:
     data = clean(levels=10)
     code = pd.factorize(data["g"])[0]
@@ -344,6 +349,7 @@ CASES = {
         "outliers", "note", one_wild_row, "Row `row 100` is", "Check it for errors; compare the fit without it."
     ),
     "autocorrelated": Case("neighbours", "note", autocorrelated, "Rows that follow each other within `g`", "time"),
+    "pairs": Case("thin levels", "warning", pairs_of_rows, "no more than 2 rows for 2 random", "fit.ranova()"),
     "single rows": Case("thin levels", "note", single_rows, "levels of `h` have a single row", "fit.profile()"),
     "misspelled": Case(
         "rare categories",

@@ -36,7 +36,9 @@ def thin_levels(case: Case) -> Iterator[Finding]:
         few = "a single row" if c == 1 else f"no more than {c} rows for {c} random effects"
         text = f"{100 * share:.0f} % of the {l:,} levels of `{name}` have {few}: they hardly tell it from the residual."
         remedy = (
-            "Leave slopes out." if c > 1 else "Trust its variance only as far as profile intervals go: fit.profile()."
+            "Ask whether it needs the slopes: fit.ranova()."
+            if c > 1
+            else "Trust its variance only as far as profile intervals go: fit.profile()."
         )
         yield Finding(WARNING if share > MOST else NOTE, text, name, remedy, share)
 
