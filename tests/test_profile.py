@@ -297,7 +297,9 @@ def test_tables():
         .apply(lambda part: np.trapezoid(part["density"], part["value"]))
     )
     np.testing.assert_allclose(area, 0.991, atol=2e-3)
-    assert repr(profile).startswith("<Profile of 6 parameters up to 99 %")
+    assert "95 % intervals" in repr(profile) and re.search(
+        r"  Days +10\.47 +7\.359 +13\.58$", repr(profile), re.MULTILINE
+    )
     copy = pickle.loads(pickle.dumps(profile))
     np.testing.assert_array_equal(copy.conf_int(), profile.conf_int())
 

@@ -35,11 +35,8 @@ def thin_levels(case: Case) -> Iterator[Finding]:
             continue
         few = "a single row" if c == 1 else f"no more than {c} rows for {c} random effects"
         text = f"{100 * share:.0f} % of the {l:,} levels of `{name}` have {few}: they hardly tell it from the residual."
-        remedy = (
-            "Ask whether it needs the slopes: fit.ranova()."
-            if c > 1
-            else "Trust its variance only as far as profile intervals go: fit.profile()."
-        )
+        profiled = "Trust its variance only as far as profile intervals go: fit.profile()."
+        remedy = "Ask whether it needs the slopes: fit.ranova()." if c > 1 else profiled
         yield Finding(WARNING if share > MOST else NOTE, text, name, remedy, share)
 
 

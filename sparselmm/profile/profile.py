@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from ..export import frame_block
 from ..habits import alpha_of
 from ..labels import labelled
+from ..printout import Printed, Printout
 from ..threads import single_threaded
 from .parameters import Tracer, natural, parameters, select
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     from .parameters import Parameter
 
 DENSITY_POINTS = 201
+SHOWN = 0.95  # level of the intervals that are printed
 
 
-class Profile:
-    """Profile likelihood of a linear mixed model.
+class Profile(Printed):
+    """Profile likelihood of a linear mixed model; prints its intervals.
 
     For each parameter ψ, zeta(ψ) = sign(ψ - ψ̂) √(d(ψ) - d(ψ̂)), where d(ψ) is the least maximum-likelihood deviance
     with ψ held: standard normal in large samples, a straight line where Wald intervals are right.
@@ -129,8 +132,13 @@ class Profile:
         pairs = zip(self._wanted, self._paths, strict=True)
         return [(parameter, curve) for parameter, curve in pairs if curve is not None]
 
-    def __repr__(self) -> str:
-        return f"<Profile of {len(self.labels)} parameters up to {100 * self.level:g} % of {self.fit!r}>"
+    @property
+    def printout(self) -> Printout:
+        """The estimates and their intervals, of 95 % if the curves go as far."""
+        level = min(SHOWN, self.level)
+        table = self.tidy(level)[["estimate", "conf.low", "conf.high"]].set_axis(self.labels)
+        title = f"Profile likelihood: maximum-likelihood estimates and {100 * level:g} % intervals"
+        return Printout(title, [frame_block("", table)])
 
 
 def _table(parameter: Parameter, **columns: Any) -> pd.DataFrame:
