@@ -486,6 +486,16 @@ def test_every_column_of_a_term_has_a_caterpillar(fit):
     np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), one.lines[0].get_xdata())
 
 
+def test_every_term_has_a_caterpillar():
+    fit = sparselmm.lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", sparselmm.datasets.load("Penicillin"))
+    plate, sample = fit.plot.caterpillar()
+    assert (plate.get_ylabel(), sample.get_ylabel()) == ("plate", "sample")
+    assert fit.plot.caterpillar("sample").get_ylabel() == "sample"
+    formula = "Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)"
+    fit = sparselmm.lmer(formula, sparselmm.datasets.load("sleepstudy"))
+    assert len(fit.plot.caterpillar()) == 2 and fit.plot.caterpillar(column="Days").get_ylabel() == "Subject.1"
+
+
 def test_labels_stay_apart():
     assert canvas.shortened(["a", 7]) == ["a", "7"]
     assert canvas.shortened([f"the very same words {i} again and again" for i in "xy"]) == ["… x …", "… y …"]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..results import LinearMixedModelResults
 
+ACROSS = 4  # axes side by side
+
 
 def caterpillar_data(
     fit: LinearMixedModelResults, term: str | None = None, column: str | None = None, level: float = 0.95
@@ -53,16 +55,18 @@ def caterpillar(
     ax: Axes | Sequence[Axes] | np.ndarray | None = None,
     level: float = 0.95,
 ) -> Axes | np.ndarray:
-    """Draw the random effects of a term, sorted, with conditional intervals.
+    """Draw the random effects of all terms or of one, sorted, with conditional intervals.
 
     Levels whose interval covers zero are grey. With many levels the axis counts them instead of naming them.
 
     Parameters
     ----------
-    fit, term, level
+    fit, level
         See `caterpillar_data`.
+    term : str, optional
+        Name of a random-effects term; default: all.
     column : str, optional
-        Name of a column of the term; default: each column on axes of its own.
+        Name of a column; default: all, each on axes of its own.
     ax : matplotlib.axes.Axes, or an array of them, optional
         Default: a new figure, its height by the number of levels.
 
@@ -70,12 +74,16 @@ def caterpillar(
     -------
     matplotlib.axes.Axes, or an array of them if there are several columns
     """
-    term = choose(fit.random_effects, term, "term")
-    names = list(fit.random_effects[term].columns)
-    if column is not None or len(names) == 1:
-        return _caterpillar(fit, term, choose(names, column, "column"), ax, level)
-    axes = panel_for(ax, len(names), len(names), (4.2, height_for(len(fit.random_effects[term]))))
-    return np.array([_caterpillar(fit, term, name, ax, level) for name, ax in zip(names, axes, strict=True)])
+    terms = fit.random_effects if term is None else {term: fit.random_effects[choose(fit.random_effects, term, "term")]}
+    pairs = [(term, name) for term, modes in terms.items() for name in modes]
+    if column is not None:
+        choose(dict.fromkeys(name for _, name in pairs), column, "column")
+        pairs = [(term, name) for term, name in pairs if name == column]
+    if len(pairs) == 1:
+        return _caterpillar(fit, *pairs[0], ax, level)
+    size = 4.2, height_for(max(len(terms[term]) for term, _ in pairs))
+    axes = panel_for(ax, len(pairs), min(len(pairs), ACROSS), size)
+    return np.array([_caterpillar(fit, *pair, ax, level) for pair, ax in zip(pairs, axes, strict=True)])
 
 
 def _caterpillar(fit: LinearMixedModelResults, term: str, column: str, ax: Any, level: float) -> Axes:
@@ -91,6 +99,7 @@ def _caterpillar(fit: LinearMixedModelResults, term: str, column: str, ax: Any, 
         ax.hlines(position[rows], part["low"], part["high"], color=hue, linewidth=width, zorder=1)
     ax.plot(table["mode"], position, "o", color=ink(ax, 0.85), markersize=size, markeredgewidth=0.0, zorder=3)
     zero_line(ax, "x")
+    ax.locator_params(axis="x", nbins=6)
     name_rows(ax, table.index, term)
     ax.set_xlabel(f"{column}, {100 * level:g} % interval")
     return ax
