@@ -61,8 +61,8 @@ def moment_starts(cross: CrossProducts, Zy: np.ndarray, yy: np.ndarray) -> np.nd
         system[0, a + 1] = system[a + 1, 0] = blocks.trace(a)
         for b in range(a + 1):
             system[a + 1, b + 1] = system[b + 1, a + 1] = blocks.squared_norm(a, b)
-    size = np.maximum(system.max(axis=0), np.finfo(float).tiny)
-    solution = np.linalg.lstsq(system / size, moments, rcond=1e-12)[0] / size[:, None]
+    size = np.sqrt([system[0, 0], *(blocks.size(a) or 1.0 for a in range(count))])  # what P leaves may be rounding
+    solution = np.linalg.lstsq(system / np.outer(size, size), moments / size[:, None], rcond=1e-12)[0] / size[:, None]
     variances = solution[1:] / np.where(solution[0] > 0, solution[0], yy / cross.nobs)
     theta, first = np.zeros((len(yy), cross.relative_factor.n_theta)), 0
     for k, (shape, part) in enumerate(zip(cross.shapes, cross.relative_factor.theta_slices, strict=True)):
@@ -105,7 +105,14 @@ class _Columns:
     def squared_norm(self, a: int, b: int) -> float:
         """Return the squared Frobenius norm of Z_a'PZ_b."""
         gram, left, right = self._gram(a, b), self.F[self.columns[a]], self.F[self.columns[b]]
-        sparse = sp.issparse(gram)
-        product = gram @ right if sparse else gram[:, None] * right
-        squares = np.sum(np.square(gram.data if sparse else gram, dtype=float))
-        return squares - 2.0 * np.sum(left * product) + np.sum(self.FF[a] * self.FF[b])
+        product = gram @ right if sp.issparse(gram) else gram[:, None] * right
+        return _squares(gram) - 2.0 * np.sum(left * product) + np.sum(self.FF[a] * self.FF[b])
+
+    def size(self, a: int) -> float:
+        """Return the squared Frobenius norm of Z_a'WZ_a."""
+        return _squares(self._gram(a, a))
+
+
+def _squares(gram: np.ndarray | sp.sparray) -> float:
+    """Return the sum of squares of the entries."""
+    return float(np.sum(np.square(gram.data if sp.issparse(gram) else gram, dtype=float)))

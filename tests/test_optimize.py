@@ -214,3 +214,17 @@ def test_a_variance_in_the_span_of_the_fixed_effects_is_flat():
         twice = lmer("y ~ x + (1 | unit) + (1 | unit)", data)
     assert "void" not in str(twice.summary())
     assert twice.optimizer.flat_terms == ["unit", "unit.1"]
+
+
+@pytest.mark.filterwarnings("ignore::sparselmm.DataWarning")
+@pytest.mark.parametrize("seed", range(20))
+def test_start_of_columns_that_fixed_effects_make_up(seed, capfd):
+    """The moments of such a column are rounding, of either sign; its variance starts small."""
+    rng = np.random.default_rng(seed)
+    cells = np.eye(3)[rng.integers(0, 2, 24)]
+    cells[5] = [0.0, 0.0, 1.0]
+    values = cells * [1.0, 1e6, 1e6]
+    term = RandomTerm(np.maximum(np.arange(24) - 14, 0), values, structure="diagonal")
+    model = LinearMixedModel(1e6 * rng.standard_normal(24), values, [term], weights=np.exp(2.0 * rng.normal(size=24)))
+    start = moment_start(model.cross)
+    assert np.isfinite(start).all() and start[2] * 1e6 < 10.0 and capfd.readouterr() == ("", "")
