@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from diagnostic_fits import DESIGNS, MODELS, VERSIONS, dense_V, random_fit, reference_fit
 
 import sparselmm
 from sparselmm import DataError, LinearMixedModel, RandomTerm
 from sparselmm.diagnostics import adjustment
+from sparselmm.diagnostics import robust as robust_module
 
 SANDWICH = f"clubSandwich {VERSIONS['clubSandwich']}"
 
@@ -142,3 +144,14 @@ def test_intervals_cover_where_the_errors_are_heteroscedastic():
         low, high = fit.robust("CR2", "group").conf_int().iloc[1]
         hits += low < 0 < high
     assert 0.89 < hits / replications < 0.99
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
+@pytest.mark.parametrize("size", [1 << 24, 20])
+def test_sums_of_products_in_slices(shape, size, monkeypatch):
+    """Both ways round, with rows and columns of zeros."""
+    monkeypatch.setattr(robust_module, "SLICE", size)
+    rng = np.random.default_rng(0)
+    matrices = [sp.csr_array(rng.standard_normal(shape) * (rng.random(shape) < 0.3)) for _ in range(4)]
+    a, b, c, d = (matrix.toarray() for matrix in matrices)
+    assert robust_module._inner(*matrices) == pytest.approx(np.sum((a @ b.T) * (c @ d.T)))

@@ -7,6 +7,8 @@ Contrasts and covariances are in the coordinates β̃ with β = Aβ̃, A = `fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
 
 KINDS = ("CR0", "CR1", "CR1S", "CR2")
+SLICE = 1 << 24  # products of entries of sparse matrices that are in memory at a time
 INDEFINITE = "The two-way covariance had negative eigenvalues, which were set to zero (Cameron, Gelbach & Miller 2011)."
 
 
@@ -103,30 +106,57 @@ class Clusters:
 
 
 class _ClusterGram:
-    """P[g, h] = u_g'(V - X(X'V⁻¹X)⁻¹X')v_h for the rows u, v of two contrasts, cluster by cluster: S - TT'."""
+    """P[g, h] = u_g'(V - X(X'V⁻¹X)⁻¹X')v_h for the rows u, v of two contrasts, cluster by cluster: D + EF' - TU'.
+
+    D is diagonal, E and F are sparse (G, q); P itself, (G, G), is full where clusters share levels of another factor.
+    """
 
     def __init__(self, clusters: Clusters, first: np.ndarray, second: np.ndarray) -> None:
         model, codes = clusters.fit.model, clusters.codes
         left, right = clusters.rows @ first, clusters.rows @ second
         noise = left * right if model.weights is None else left * right / model.weights
         indicators = [sp.csr_array((values, (codes, np.arange(codes.size)))) for values in (left, right)]
-        effects = [indicator @ clusters.ZL for indicator in indicators]
-        self.S = sp.diags_array(np.bincount(codes, noise)).tocsr() + effects[0] @ effects[1].T
-        self.T = [indicator @ clusters.X for indicator in indicators]
-        self.trace = self.S.diagonal().sum() - np.sum(self.T[0] * self.T[1])
+        self.D = np.bincount(codes, noise)
+        self.E, self.F = (indicator @ clusters.ZL for indicator in indicators)
+        self.T, self.U = (indicator @ clusters.X for indicator in indicators)
+        self.diagonal = self.E.multiply(self.F).sum(axis=1)
+        self.trace = self.D.sum() + self.diagonal.sum() - np.sum(self.T * self.U)
 
     @property
     def transpose(self) -> _ClusterGram:
         """P'."""
-        other = object.__new__(_ClusterGram)
-        other.S, other.T, other.trace = self.S.T.tocsr(), self.T[::-1], self.trace
+        other = copy(self)
+        other.E, other.F, other.T, other.U = self.F, self.E, self.U, self.T
         return other
+
+    def times(self, right: np.ndarray) -> np.ndarray:
+        """Return (D + EF') times (G, p)."""
+        return self.D[:, None] * right + self.E @ (self.F.T @ right)
 
     def dot(self, other: _ClusterGram) -> float:
         """Return Σ_gh P[g, h] Q[g, h]."""
-        (a, b), (c, d) = self.T, other.T
-        mixed = np.sum((self.S @ d) * c) + np.sum((other.S @ b) * a)
-        return float(self.S.multiply(other.S).sum() - mixed + np.sum((a.T @ c) * (b.T @ d)))
+        sparse = np.sum(self.D * other.D + self.D * other.diagonal + other.D * self.diagonal)
+        sparse += _inner(self.E, self.F, other.E, other.F)
+        mixed = np.sum(self.times(other.U) * other.T) + np.sum(other.times(self.U) * self.T)
+        return float(sparse - mixed + np.sum((self.T.T @ other.T) * (self.U.T @ other.U)))
+
+
+def _inner(a: sp.csr_array, b: sp.csr_array, c: sp.csr_array, d: sp.csr_array) -> float:
+    """Return Σ_gh (ab')[g, h] (cd')[g, h] = Σ_ij (a'c)[i, j] (b'd)[i, j] by the way that takes fewer products."""
+    ways = (a, b, c, d), tuple(matrix.T.tocsr() for matrix in (a, c, b, d))
+    left, right, other_left, other_right = min(ways, key=lambda way: _products(*way[:2]).sum())
+    ends, total = np.cumsum(_products(left, right)), 0.0
+    cuts = np.unique(np.searchsorted(ends, np.arange(SLICE, ends[-1], SLICE), side="right"))
+    for start, stop in pairwise([0, *cuts, left.shape[0]]):
+        part = slice(start, stop)
+        total += (left[part] @ right.T).multiply(other_left[part] @ other_right.T).sum()
+    return total
+
+
+def _products(left: sp.csr_array, right: sp.csr_array) -> np.ndarray:
+    """Return how many products of entries each row of left right' takes."""
+    counts = np.bincount(right.indices, minlength=right.shape[1])
+    return np.add.reduceat(np.append(counts[left.indices], 0), left.indptr[:-1]) * (np.diff(left.indptr) > 0)
 
 
 class RobustTests:
