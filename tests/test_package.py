@@ -10,7 +10,7 @@ import sparselmm
 ROOT = Path(sparselmm.__file__).parent
 LAYERS = [  # imports point from a later line to earlier ones only
     {"errors"},
-    {"threads", "caller", "labels", "habits", "criteria", "progress", "record", "files", "export"},
+    {"threads", "caller", "labels", "habits", "criteria", "progress", "record", "files", "export", "seeds"},
     {"fitted", "printout"},
     {"covariance", "terms"},
     {"boundary", "levelsums", "rank", "storage", "checks"},

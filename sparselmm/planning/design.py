@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..habits import explains
+from ..seeds import generator
 
 Levels = Mapping[str, int]
 Within = Mapping[str, Any]  # levels of each column, or what draws its numbers
@@ -81,7 +82,7 @@ def simulate_design(
     between, within, nested = between or {}, within or {}, nested or {}
     _check_names(levels, between, within, nested)
     _check_counts(levels, replicates, missing)
-    rng = np.random.default_rng(rng)
+    rng = generator(rng, "design")
     conditions = {name: list(values) for name, values in within.items() if not _draws(values)}
     shares = {name: _shares(between.get(name, {})) for name in levels}
     for factor, described in between.items():

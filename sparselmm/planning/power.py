@@ -16,6 +16,7 @@ from ..resampling.parallel import Progress
 from ..resampling.refits import estimate
 from ..resampling.responses import Responses
 from ..results import LinearMixedModelResults
+from ..seeds import generator
 from .hypotheses import Hypothesis, read_hypotheses
 from .many import likelihood_ratios, wald_tests
 from .models import further_models, planned_models
@@ -51,7 +52,7 @@ def simulated_power(
     else:
         fit, formula, models = _checked(model), model.model.what, further_models(model, data, grid)
     reml = {"lrt": False, "kenward-roger": True}.get(test, True if fit is None else fit.reml)
-    rng, studies = np.random.default_rng(rng), []
+    rng, studies = generator(rng, "responses"), []
     with Progress(n_sim * len(grid), progress, "power") as ticks:
         for size, planned in zip(grid, models, strict=True):
             assumed = read_truth(planned, reml, fit, **truth)

@@ -18,6 +18,7 @@ from ..export import frame_block, number
 from ..habits import alpha_of
 from ..labels import variance_names
 from ..printout import Printed, Printout
+from ..seeds import generator
 from .parallel import Progress, run
 from .refits import estimate, standard_deviations
 from .responses import Responses
@@ -181,7 +182,7 @@ def bootstrap(
         raise ValueError(f"n={n}: at least one replicate is needed.")
     if cluster is not None and kind in ("parametric", "residual"):
         raise ValueError(f"kind={kind!r} does not resample clusters: leave out cluster=, or use 'cluster' or 'wild'.")
-    rng = np.random.default_rng(rng)
+    rng = generator(rng, "responses")
     tasks: Iterable[np.ndarray]
     observed = estimates(fit) if statistic is None else _as_series(statistic(fit))
     if kind == "cluster":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..seeds import generator
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -65,7 +67,7 @@ def simulate(
     if not scale > 0:
         raise ValueError(f"scale={scale}: the residual variance must be positive.")
     roots = [_root(cov_re[term.name], term) for term in model.terms]
-    values = draw(model, linear_part(model, beta), roots, scale, _count(n), np.random.default_rng(rng))
+    values = draw(model, linear_part(model, beta), roots, scale, _count(n), generator(rng, "responses"))
     return pd.DataFrame(values, index=model.index)
 
 
@@ -75,7 +77,7 @@ def simulate_fit(
     """Return responses drawn from a fit, (n_obs, n); see `LinearMixedModelResults.simulate`."""
     if random not in RANDOM:
         raise ValueError(f"random must be one of {RANDOM}, not {random!r}.")
-    rng = np.random.default_rng(rng)
+    rng = generator(rng, "responses")
     if random == "conditional":
         values = draw(fit.model, fit.fittedvalues.to_numpy(), None, fit.scale, _count(n), rng)
     else:
