@@ -328,6 +328,7 @@ def test_names_of_columns_with_backticks(rows):
                 ('"keys": {"kind": "tuple", "of": ["f"', '"keys": {"kind": "tuple", "of": ["f", "x"'),
                 ('"keys": {"kind": "tuple", "of": ["f"', '"keys": {"kind": "tuple", "of": ["kind"'),
                 ('"names": {"kind": "tuple", "of": ["f"', '"names": {"kind": "tuple", "of": ["g", "f"'),
+                ('"missing": {"kind": "dict", "of": []}', '"missing": {"kind": "dict", "of": [["x", [1]]]}'),
             ]
         ),
         lambda facts, arrays: arrays.pop("0"),

@@ -92,7 +92,10 @@ class Facts:
     crowded: bool = False
 
     def fits(self, columns: Collection[str]) -> bool:
-        """Return whether what is remembered is of some of these columns, and has as many values as names."""
+        """Return whether numbers of rows are numbers, and the rest is of these columns, with as many values as names."""
+        counts = self.rows, self.dropped, *self.missing.values(), *self.cells.values()
+        if not all(isinstance(count, int) for count in counts):
+            return False
         keys, rows = self.keys or (), [row for rows in self.examples.values() for row in rows]
         widths = {len(cell) for cell in (*self.cells, *self.examples)}, {len(row) for row in rows}
         named = {*keys, *self.names, *self.numbers} <= {*columns}
