@@ -426,6 +426,23 @@ def test_binomial_intervals_are_exact():
     assert np.isnan([low[3], high[3]]).all()
 
 
+def test_the_effect_of_a_term():
+    design = sparselmm.simulate_design(
+        {"subject": 12, "item": 6}, between={"subject": {"group": ["a", "b"]}}, within={"c": ["x", "y"]}
+    )
+    formula, sd = "y ~ group * c + (1 | subject) + (1 | item)", {"subject": 1.0, "item": 1.0}
+    terms = ["group", "c", "group:c"]
+    study = sparselmm.power(formula, terms, design, params={"c[T.y]": 2.0}, sd=sd, sigma=1.0, n_sim=20, rng=1)
+    np.testing.assert_allclose(study["effect"], [0.0, 2.0, 0.0], rtol=1e-12)
+    assert list(study["type.m"].isna()) == [True, False, True]
+    assert "Where the hypothesis is true" in str(study) and "mean of its second category" in " ".join(
+        str(study).split()
+    )
+    params = {"c[T.y]": 2.0, "group[T.b]:c[T.y]": 1.0, "group[T.b]": -4.0}
+    study = sparselmm.power(formula, terms, design, params=params, sd=sd, sigma=1.0, n_sim=20, rng=1)
+    np.testing.assert_allclose(study["effect"], [-3.5, 2.5, 1.0])
+
+
 def test_the_same_rng_gives_the_same_numbers(sleep):
     first, second, other = (sparselmm.power(sleep, n_sim=20, rng=rng) for rng in (1, 1, 2))
     assert np.array_equal(first.runs[0].p_values, second.runs[0].p_values)
@@ -461,7 +478,9 @@ SIMPLE = {"sd": {"subject": 1.0, "item": 1.0}, "sigma": 1.0}
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"params": {"condition": 1.0}}, "params names 'condition'; the fixed effects are Intercept, condition"),
+        ({"params": {"condition": 1.0}}, r"fixed effects are .*Did you mean 'condition\[T.b\]'"),
+        ({"params": {"high": 1.0}}, "params names 'high'; the fixed effects are Intercept, condition"),
+        ({"sizes": {"subject": "60"}}, "'60' is no number of levels"),
         ({"params": {"Intercept": np.inf}}, "'Intercept' is inf. Give a number"),
         ({"sigma": None}, "sigma is missing"),
         ({"sigma": -1.0}, "must be positive"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from itertools import product
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def simulated_power(
 ) -> Power:
     """Return the power at the parameters that `truth` changes or gives; see `sparselmm.power`."""
     test = _test_name(test)
-    if not 0.0 < alpha < 1.0:
+    if not isinstance(alpha, Real) or not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha={alpha!r} is no number between 0 and 1; alpha=0.05 is customary.")
     if n_sim < 1:
         raise ValueError(f"n_sim={n_sim}: at least one response has to be drawn.")
@@ -60,7 +61,8 @@ def simulated_power(
             if test == "lrt" and any(one.values.any() for one in hypotheses):
                 raise ValueError("Likelihood ratio tests are of effects that are zero. Use test='satterthwaite'.")
             studies.append(_simulated(assumed, hypotheses, test, n_sim, rng, ticks, size))
-    return Power(formula, test, float(alpha), studies, fit is not None and not truth["params"])
+    averaged = any(one.of_term and one.is_single for one in hypotheses)
+    return Power(formula, test, float(alpha), studies, fit is not None and not truth["params"], averaged)
 
 
 def _checked(fit: object) -> LinearMixedModelResults:
@@ -91,7 +93,7 @@ def _grid(sizes: Mapping[str, int | Sequence[int]]) -> list[dict[str, int]]:
     """Return all combinations of the sizes."""
     if not isinstance(sizes, Mapping):
         raise DataError(f"sizes is {sizes!r}. Give a dictionary, {{'subject': [20, 40]}}.")
-    lists = [list(value) if np.iterable(value) else [value] for value in sizes.values()]
+    lists = [[v] if isinstance(v, str) or not np.iterable(v) else list(v) for v in sizes.values()]
     for name, values in zip(sizes, lists, strict=True):
         if not values:
             raise DataError(f"sizes[{name!r}] is empty. Give numbers of levels, such as [20, 40].")
@@ -125,7 +127,7 @@ def _simulated(
     return Runs(
         size=size,
         names=[one.name for one in hypotheses],
-        effects=np.array([one.L[0] @ truth.beta if one.is_single else np.nan for one in hypotheses]),
+        effects=np.array([one.effect(truth.beta) for one in hypotheses]),
         nulls=np.array([one.values[0] for one in hypotheses]),
         estimates=np.concatenate(estimates),
         errors=np.concatenate(errors),

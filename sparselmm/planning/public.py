@@ -49,7 +49,8 @@ def power(
     data : data frame or dict of arrays, optional
         The design (see `simulate_design`); a response in it does not matter. Default: the data of the fit.
     params : dict of str to float, optional
-        Fixed effects by name, instead of those of the fit; without a fit, those that are not named are zero.
+        Coefficients by name, as in `exog_names`, instead of those of the fit; without a fit, those that are not named
+        are zero.
     sd : dict, optional
         Standard deviations of the random effects, by term and column: ``{"subject": {"Intercept": 40.0, "x": 10.0},
         "item": 20.0}``.

@@ -100,6 +100,8 @@ class Power(Printed):
         The simulated studies, one for each size.
     observed : bool
         Whether the effects are the estimates of a fit.
+    averaged : bool
+        Whether the effect of a term is among them.
     """
 
     formula: str
@@ -107,6 +109,7 @@ class Power(Printed):
     alpha: float
     runs: list[Runs]
     observed: bool = False
+    averaged: bool = False
 
     def to_frame(self, alpha: float | None = None, level: float = 0.95) -> pd.DataFrame:
         """Return the table, a row for every size and hypothesis.
@@ -121,7 +124,8 @@ class Power(Printed):
         Returns
         -------
         DataFrame
-            Sizes, term, effect (the true value), power with the limits conf.low and conf.high that the number of
+            Sizes, term, effect (the true value; that of a term with one degree of freedom is the mean of its second
+            category minus that of the first, or the slope, averaged over what it interacts with), power with the limits conf.low and conf.high that the number of
             simulations leaves (Clopper & Pearson 1934), std.error (mean), type.s (share of significant estimates with
             the wrong sign), type.m (how many times too large significant estimates are on average), n_sim, the share of
             singular fits, and the numbers of those whose optimum is not certified and of those that failed: these have
@@ -198,6 +202,11 @@ class Power(Printed):
             notes.append(
                 "type S: share of the significant estimates with the wrong sign. type M: how many times too large the "
                 "significant ones are on average."
+            )
+        if self.averaged:
+            notes.append(
+                "The effect of a term: mean of its second category minus that of the first, or slope, averaged over "
+                "what it interacts with."
             )
         if any((run.effects == run.nulls).any() for run in self.runs):
             notes.append("Where the hypothesis is true, the power is the rate of false positives.")

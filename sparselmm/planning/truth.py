@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +95,9 @@ def _beta(model: LinearMixedModel, fit: LinearMixedModelResults | None, params: 
     names = model.exog_names
     for name, value in params.items():
         if name not in names:
-            raise DataError(f"params names {name!r}; the fixed effects are {', '.join(names)}.")
+            own = [other for other in names if re.match(rf"`?{re.escape(str(name))}`?\[", other)]
+            remedy = f" Did you mean {' or '.join(map(repr, own))}?" if own else ""
+            raise DataError(f"params names {name!r}; the fixed effects are {', '.join(names)}.{remedy}")
         if not np.isfinite(value):
             raise DataError(f"params: {name!r} is {value!r}. Give a number.")
     known = {} if fit is None else fit.params.to_dict()
