@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from types import ModuleType
@@ -22,6 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MANY = 2000  # marks from which they are counted in cells instead of drawn
 LONGEST = 30  # characters of a label
+LINE = 24  # and of a line of one that is wrapped
 ROW, CHARACTER, SMALLEST = 0.22, 0.08, 6.0  # inches of a named level and of a character, points of the smallest text
 
 
@@ -80,11 +82,14 @@ def color(number: int) -> str:
 
 def ink(ax: Axes, strength: float = 1.0) -> tuple[float, ...]:
     """Return the colour of text, mixed with the background of the axes where the strength is below one."""
-    from matplotlib import rcParams
+    return faded(ax, pyplot().rcParams["text.color"], strength)
+
+
+def faded(ax: Axes, hue: str, strength: float = 0.4) -> tuple[float, ...]:
+    """Return a colour, mixed with the background of the axes."""
     from matplotlib.colors import to_rgb
 
-    text, background = np.array(to_rgb(rcParams["text.color"])), np.array(to_rgb(ax.get_facecolor()))
-    return tuple(strength * text + (1.0 - strength) * background)
+    return tuple(strength * np.array(to_rgb(hue)) + (1.0 - strength) * np.array(to_rgb(ax.get_facecolor())))
 
 
 def points(
@@ -119,6 +124,16 @@ def short(label: object) -> str:
     """Return a label as text of bounded length."""
     text = str(label)
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+
+
+def wrapped(label: str) -> str:
+    """Return a label on lines of bounded length, cut after blanks and colons."""
+    lines = [""]
+    for part in re.findall(r"[^: ]*[: ]?", label):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > LINE:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(short(line.rstrip()) for line in lines)
 
 
 def shortened(labels: Iterable[object]) -> list[str]:

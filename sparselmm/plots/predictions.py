@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .canvas import DASHES, MANY, MARKERS, axes_for, choose, color, ink, name_columns, points, short, shortened
+from .canvas import DASHES, MANY, MARKERS, axes_for, choose, color, faded, ink, name_columns, points, short, shortened
 from .predictors import along, design_of, in_words, is_number, offset_name, predictors, some, typical
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _draw_intervals(ax: Axes, part: pd.DataFrame, position: np.ndarray, number: 
     """Draw points with intervals."""
     hue, mark = color(number), MARKERS[(number + number // len(MARKERS)) % len(MARKERS)]
     ax.vlines(position, part["conf.low"], part["conf.high"], color=hue, linewidth=1.8, zorder=2)
-    ax.plot(position, part["estimate"], mark, color=hue, markersize=6.0, label=name, zorder=3)
+    edge = {"markeredgecolor": ax.get_facecolor(), "markeredgewidth": 0.8}
+    ax.plot(position, part["estimate"], mark, color=hue, markersize=7.0, label=name, zorder=3, **edge)
 
 
 def _draw_data(
@@ -169,4 +170,4 @@ def _draw_data(
         place += DODGE * ((group + 0.5) / len(values) - 0.5) if hued else 0.0
     for number in range(len(values)) if hued else [None]:
         rows = slice(None) if number is None else group == number
-        points(ax, place[rows], y[rows], ink(ax, 0.5) if number is None else color(number), size=3.0)
+        points(ax, place[rows], y[rows], ink(ax, 0.5) if number is None else faded(ax, color(number)), size=3.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..labels import parameter_name
-from .canvas import color, ink, panel_for, short, zero_line
+from .canvas import color, ink, panel_for, short, wrapped, zero_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,9 +173,9 @@ def _smooth(value: np.ndarray, zeta: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def in_words(label: str) -> str:
-    """Return the label of a parameter in words, the group on a line of its own."""
+    """Return the label of a parameter in words, on lines of some length, the group on one of its own."""
     term, _, group = label.partition("|")
     kind, found, name = term.partition("__")
     if label == "sigma":
         return "Residual standard deviation"
-    return f"{KINDS[kind]} {short(name)}\n{short(group)}" if found and kind in KINDS else short(label)
+    return f"{wrapped(f'{KINDS[kind]} {name}')}\n{short(group)}" if found and kind in KINDS else wrapped(label)
