@@ -181,6 +181,17 @@ def skewed() -> LinearMixedModelResults:
     return fitted(FORMULA, data.assign(y=np.exp(0.8 * (data["y"] - 18.0))))
 
 
+def skewed_by_rows() -> LinearMixedModelResults:
+    data = clean()
+    y = data["y"] + np.where(np.arange(len(data)) % 160 == 7, 12.0, 0.0)
+    return fitted(FORMULA, data.assign(y=y))
+
+
+def skewed_log() -> LinearMixedModelResults:
+    data = clean()
+    return fitted("log(y) ~ x + arm + (x | g)", data.assign(y=np.exp(np.exp(0.8 * (data["y"] - 18.0)) / 100.0)))
+
+
 def heavy() -> LinearMixedModelResults:
     data, rng = clean(), np.random.default_rng(5)
     return fitted(FORMULA, data.assign(y=data["y"] + rng.standard_t(2.1, len(data))))
@@ -340,6 +351,8 @@ CASES = {
     ),
     "influential": Case("influential levels", "warning", influential, "Without `g07` of `g`", "let `x` vary over `g`"),
     "outlying": Case("outlying effects", "note", outlying, "`g07` of `g`: the intercept is", "Look at its rows"),
+    "skewed by rows": Case("normality", "warning", skewed_by_rows, "skewed to the right", "a few rows"),
+    "skewed log": Case("normality", "warning", skewed_log, "skewed to the right", "Tests of fixed effects bear this"),
     "two values": Case("two values", "note", successes, "`y` takes two values, 0 and 1", "logistic mixed model"),
     "skewed": Case("normality", "warning", skewed, "skewed to the right", "log(y)"),
     "heavy": Case("normality", "note", heavy, "heavier in the tails", "fit.bootstrap('residual')"),

@@ -391,7 +391,7 @@ def test_profiles(fit, kind):
     profile = fit.profile()
     axes = getattr(fit.plot, kind)(profile)
     assert len(axes) == len(profile.labels) == 6
-    assert axes[2].get_xlabel() == "Standard deviation of Intercept\nSubject"
+    assert axes[2].get_xlabel() == "Standard deviation of\nIntercept\nSubject"
     assert axes[5].get_xlabel() == "Residual standard deviation"
     axes[0].figure.draw_without_rendering()
     pairs = fit.plot.profile_pairs(profile)

@@ -41,7 +41,7 @@ def normality(case: Case) -> Iterator[Finding]:
     n = e.size
     if n < FEWEST:
         return
-    skew, excess = float(np.mean(e**3) / np.mean(e**2) ** 1.5), float(np.mean(e**4) / np.mean(e**2) ** 2 - 3.0)
+    skew, excess = _skewness(e), float(np.mean(e**4) / np.mean(e**2) ** 2 - 3.0)
     straight = float(np.corrcoef(np.sort(e), ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25)))[0, 1])
     is_skewed = abs(skew) > max(SKEWED, CLEAR * np.sqrt(6.0 / n))
     is_heavy = excess > max(HEAVY, CLEAR * np.sqrt(24.0 / n))
@@ -50,16 +50,21 @@ def normality(case: Case) -> Iterator[Finding]:
         yield Finding(OK, f"Residuals are near normal ({numbers}).", value=straight)
         return
     what = f"skewed to the {'right' if skew > 0 else 'left'}" if is_skewed else "heavier in the tails than normal ones"
-    text, remedy = f"Residuals are {what}: {numbers}.", _remedy(case, is_skewed, skew)
+    text, remedy = f"Residuals are {what}: {numbers}.", _remedy(case, e, is_skewed)
     yield Finding(WARNING if abs(skew) > VERY_SKEWED else NOTE, text, case.model.endog_name, remedy, straight)
 
 
-def _remedy(case: Case, is_skewed: bool, skew: float) -> str:
-    """Return what to do about residuals that are not normal."""
-    if is_skewed and skew > 0 and case.model.endog.min() > 0:
-        return (
-            f"Try the logarithm, log({case.model.endog_name}); intervals without normality: fit.bootstrap('residual')."
-        )
+def _skewness(e: np.ndarray) -> float:
+    return float(np.mean(e**3) / np.mean(e**2) ** 1.5)
+
+
+def _remedy(case: Case, e: np.ndarray, is_skewed: bool) -> str:
+    """Return what to do about residuals e that are not normal."""
+    name, rest = case.model.endog_name, e[np.abs(case.residuals) <= _limit(e.size)]
+    if is_skewed and rest.size < e.size and abs(_skewness(rest - rest.mean())) <= 0.5 * SKEWED:
+        return "It is a few rows that skew them: see the outliers."
+    if is_skewed and _skewness(e) > 0 and case.model.endog.min() > 0 and "(" not in name:
+        return f"Try the logarithm, log({name}); intervals without normality: fit.bootstrap('residual')."
     return (
         "Tests of fixed effects bear this; intervals of variances less: fit.bootstrap('residual'). See fit.plot.qq()."
     )
@@ -122,8 +127,7 @@ def spread_between_levels(case: Case) -> Iterator[Finding]:
 def outliers(case: Case) -> Iterator[Finding]:
     """Yield the rows whose residuals would be too large for normal ones."""
     size = np.abs(case.residuals)
-    limit = max(4.0, NormalDist().inv_cdf(1.0 - 0.5 * UNLIKELY / size.size))
-    found = np.argsort(-size)[: int((size > limit).sum())]
+    found = np.argsort(-size)[: int((size > _limit(size.size)).sum())]
     if not found.size:
         yield Finding(OK, f"The largest residual is {size.max():.1f} standard deviations.", value=float(size.max()))
         return
@@ -135,6 +139,11 @@ def outliers(case: Case) -> Iterator[Finding]:
     them = "it" if found.size == 1 else "them"
     remedy = f"Check {them}{share} for errors; compare the fit without {them}. See fit.augment(influence=True)."
     yield Finding(NOTE, text, ", ".join(map(str, index[found[:3]])), remedy, float(size[found[0]]))
+
+
+def _limit(n: int) -> float:
+    """Return the size above which one of n residuals is an outlier."""
+    return max(4.0, NormalDist().inv_cdf(1.0 - 0.5 * UNLIKELY / n))
 
 
 def neighbours(case: Case) -> Iterator[Finding]:
