@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .caller import warn
+from .coding import check_rows, contrasts_of
 from .data import Table, plain, scattered
 from .engines.memory import Limit, shown
 from .errors import DataError, DataWarning
@@ -41,7 +42,6 @@ try:
     from formulaic.materializers.types import FactorValues
     from formulaic.transforms import TRANSFORMS as TRANSFORMS
     from formulaic.transforms import C
-    from formulaic.transforms import ContrastsRegistry as ContrastsRegistry
     from formulaic.utils.layered_mapping import LayeredMapping
     from formulaic.utils.stateful_transforms import stateful_eval
 except ImportError as error:
@@ -96,22 +96,12 @@ def resolve(
     contrasts = contrasts or {}
     for name in set(contrasts).difference(columns):
         raise DataError(f"contrasts names {name!r}, which is no column of the formula.{near(name, columns)}")
-    return columns, Scope(namespace, {name: _contrast(name, value) for name, value in contrasts.items()})
+    return columns, Scope(namespace, {name: contrasts_of(name, value) for name, value in contrasts.items()})
 
 
 def _variables(text: str, table: Table) -> tuple[str, ...]:
     """Return the columns of `table` that a text uses."""
     return tuple(name for name in sorted(set().union(*lookups(text))) if name in table.columns)
-
-
-def _contrast(column: str, value: Any) -> Any:
-    """Return formulaic's contrasts, given themselves or by their name in R."""
-    if not isinstance(value, str):
-        return value
-    name = value.removeprefix("contr.")
-    if not hasattr(ContrastsRegistry, name):
-        raise DataError(f"contrasts of {column!r}: {value!r} is unknown. Use 'treatment', 'sum', 'helmert' or 'poly'.")
-    return getattr(ContrastsRegistry, name)
 
 
 @dataclass(frozen=True)
@@ -138,7 +128,7 @@ class Expression:
             with np.errstate(all="ignore"):
                 values = stateful_eval(bare(self.text), LayeredMapping(*layers), None, self.scope.memory, None)
         except Exception as error:  # user code
-            raise DataError(f"{title} cannot be evaluated: {type(error).__name__}: {error}") from error
+            raise DataError(f"{title} cannot be evaluated: {self._reason(error, table)}") from error
         values, missing = plain(values.__wrapped__ if isinstance(values, FactorValues) else values, title)
         if len(values) != len(table):
             raise DataError(f"{title} has {len(values)} values for {len(table)} rows. It must have one per row.")
@@ -146,6 +136,16 @@ class Expression:
             where = table.first(missing)
             raise DataError(f"{title} is not defined in row {where}. Correct its columns or make them missing there.")
         return values
+
+    def _reason(self, error: Exception, table: Table) -> str:
+        """Return why the expression cannot be evaluated."""
+        if bare(self.text).startswith("Q("):
+            return "write the name of a column in backticks, `a name`, instead of Q('a name')."
+        for name in self.variables:
+            values = table.columns[name]
+            if isinstance(error, TypeError) and (isinstance(values, pd.Categorical) or values.dtype.kind in "OUT"):
+                return f"column {name!r} holds text or categories. Make it numbers, with pd.to_numeric() for example."
+        return f"{type(error).__name__}: {error}"
 
     def numbers(self, table: Table) -> np.ndarray:
         """Return its values (n,) as a new array of float64, NaN in rows with a missing value."""
@@ -331,8 +331,11 @@ def model_matrix(text: str, spec: ModelSpec, table: Table, scope: Scope) -> tupl
             matrix = PandasMaterializer(frame, context=scope.namespace | coded).get_model_matrix(spec)
             values = np.asarray(matrix, dtype=np.float64)
     except Exception as error:  # user code and whatever formulaic raises
+        for name in coded:
+            check_rows(name, table.columns[name], scope.contrasts[name])
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"'{text}' cannot be evaluated: {reason}") from error
+        remedy = " Contrasts are an argument of C: C(f, Sum)." if "Contrasts.__init__()" in reason else ""
+        raise DataError(f"'{text}' cannot be evaluated: {reason}{remedy}") from error
     if values.shape[0] != len(table):
         raise DataError(f"'{text}' gives {values.shape[0]} rows for {len(table)}. Its functions must keep the rows.")
     return matrix.model_spec, values

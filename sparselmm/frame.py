@@ -170,8 +170,9 @@ def build_design(
     missing : {"drop", "raise"}
         What to do with rows that have a missing value in a column that is used.
     contrasts : mapping of column to contrasts, optional
-        ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or contrasts of formulaic, instead of treatment
-        contrasts. The column is read as categorical.
+        ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"``, codes of your own or contrasts of formulaic, instead of
+        treatment contrasts. Codes are a number for each category in their order, ``[-0.5, 0.5]``, an array (categories,
+        contrasts), or such lists by name, ``{"new - old": [-0.5, 0.5]}``. The column is read as categorical.
     context : mapping, optional
         Functions and constants that the formula may use. Names of columns and formulaic's own functions go first.
 

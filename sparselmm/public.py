@@ -60,7 +60,8 @@ def lmer(
     missing : {"drop", "raise"}
         What to do with rows that have missing values in a used column.
     contrasts : dict, optional
-        Column name to ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or contrasts of formulaic.
+        Column name to ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"``, a code for each category in their order,
+        ``[-0.5, 0.5]``, a dictionary of such lists by name, or contrasts of formulaic.
     start, engine, memory_limit, rng
         See `LinearMixedModel.fit`.
     progress : bool

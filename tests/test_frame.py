@@ -330,6 +330,22 @@ ERRORS = [
     ("y ~ x + (1 | g)", {}, {"offset": 3}, "offset has 1 values for 60 rows"),
     ("y ~ f + (1 | g)", {}, {"contrasts": {"x": "sum"}}, "contrasts names 'x', which is no column of the formula"),
     ("y ~ f + (1 | g)", {}, {"contrasts": {"f": "som"}}, "contrasts of 'f': 'som' is unknown"),
+    (
+        "y ~ f + (1 | g)",
+        {},
+        {"contrasts": {"f": [-1, 1]}},
+        "codes for 2 categories, not for 3.*in their order: a, b, c",
+    ),
+    (
+        "y ~ f + (1 | g)",
+        {},
+        {"contrasts": {"f": {"a": -1, "b": 1}}},
+        r"neither a code for each category.*\[-0.5, 0.5\]",
+    ),
+    ("y ~ f + (1 | g)", {}, {"contrasts": {"f": ["a"]}}, "neither a code for each category"),
+    ("y ~ Sum(f) + (1 | g)", {}, {}, r"Contrasts are an argument of C: C\(f, Sum\)"),
+    ("log(f) ~ x + (1 | g)", {}, {}, "column 'f' holds text or categories. Make it numbers"),
+    ("Q('y') ~ x + (1 | g)", {}, {}, "write the name of a column in backticks, `a name`"),
 ]
 
 
@@ -337,6 +353,19 @@ ERRORS = [
 def test_errors_name_the_column(frame, formula, changes, arguments, message):
     with pytest.raises(DataError, match=message):
         build_design(formula, frame.assign(**changes), **arguments)
+
+
+def test_codes_of_ones_own(frame):
+    codes = np.array([[-1.0, 0.5], [0.0, -1.0], [1.0, 0.5]])
+    given = codes, codes.tolist(), {"up": [-1, 0, 1], "bent": (0.5, -1.0, 0.5)}
+    position = pd.Categorical(frame["f"]).codes
+    for contrasts, names in zip(given, (["f[1]", "f[2]"], ["f[1]", "f[2]"], ["f[up]", "f[bent]"]), strict=True):
+        design = build_design("y ~ f + (1 | g)", frame, contrasts={"f": contrasts})
+        assert design.exog_names == ["Intercept", *names]
+        np.testing.assert_array_equal(design.exog[:, 1:], codes[position])
+        np.testing.assert_array_equal(design.spec.build(frame.iloc[3:5])[0], design.exog[3:5])
+    design = build_design("y ~ h + (1 | g)", frame[frame["h"].isin(["u", "v"])], contrasts={"h": [-0.5, 0.5]})
+    assert design.exog_names == ["Intercept", "h[1]"] and set(design.exog[:, 1]) == {-0.5, 0.5}
 
 
 def test_missing_columns_that_are_in_the_index_or_in_tuples(frame):

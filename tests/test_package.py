@@ -23,6 +23,7 @@ LAYERS = [  # imports point from a later line to earlier ones only
     {"montecarlo"},
     {"polish"},
     {"formula_text", "data"},
+    {"coding"},
     {"formula"},
     {"columns"},
     {"roles"},

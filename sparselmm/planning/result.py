@@ -125,11 +125,11 @@ class Power(Printed):
         -------
         DataFrame
             Sizes, term, effect (the true value; that of a term with one degree of freedom is the mean of its second
-            category minus that of the first, or the slope, averaged over what it interacts with), power with the limits conf.low and conf.high that the number of
-            simulations leaves (Clopper & Pearson 1934), std.error (mean), type.s (share of significant estimates with
-            the wrong sign), type.m (how many times too large significant estimates are on average), n_sim, the share of
-            singular fits, and the numbers of those whose optimum is not certified and of those that failed: these have
-            no p-value and are left out.
+            category minus that of the first, or the slope, averaged over what it interacts with), power with the limits
+            conf.low and conf.high that the number of simulations leaves (Clopper & Pearson 1934), std.error (mean),
+            type.s (share of significant estimates with the wrong sign), type.m (how many times too large significant
+            estimates are on average), n_sim, the share of singular fits, and the numbers of those whose optimum is not
+            certified and of those that failed: these have no p-value and are left out.
         """
         alpha = self.alpha if alpha is None else alpha
         return pd.concat([run.table(alpha, level) for run in self.runs], ignore_index=True)

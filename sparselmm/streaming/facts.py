@@ -92,7 +92,7 @@ class Facts:
     crowded: bool = False
 
     def fits(self, columns: Collection[str]) -> bool:
-        """Return whether numbers of rows are numbers, and the rest is of these columns, with as many values as names."""
+        """Return whether numbers of rows are numbers, and the rest is of these columns, with a value for each name."""
         counts = self.rows, self.dropped, *self.missing.values(), *self.cells.values()
         if not all(isinstance(count, int) for count in counts):
             return False

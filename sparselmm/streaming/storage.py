@@ -12,7 +12,8 @@ from zipfile import ZipFile
 import numpy as np
 import pandas as pd
 
-from ..columns import R_NAMES, TRANSFORMS, Columns, ContrastsRegistry
+from ..coding import ContrastsRegistry
+from ..columns import R_NAMES, TRANSFORMS, Columns
 from ..crossproducts import CrossProducts
 from ..data import Table
 from ..errors import DataError
