@@ -67,7 +67,7 @@ class FittedModel(InformationCriteria):
         return likelihood
 
     def update(
-        self, new_rows: Any, *, progress: bool = False, chunk_rows: int | None = None, **options: Any
+        self, new_rows: Any = None, *, progress: bool = False, chunk_rows: int | None = None, **options: Any
     ) -> LinearMixedModelResults:
         """Fit the rows of this fit and further ones together, from this optimum; see `sparselmm.update`."""
         from .streaming.public import update

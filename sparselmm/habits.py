@@ -55,6 +55,22 @@ RESULTS = {
     "df_residual": "df_resid",
     "powerSim": "power()",
     "powerCurve": "power(sizes={'subject': [20, 40]})",
+    "fit": "model.fit() to fit once more: this is a fit, as lmer() has fitted",
+    "bse_re": "variance_params, whose standard errors of variances serve few purposes, or profile()",
+    "cov_type": "robust()",
+    "get_robustcov_results": "robust()",
+    "outlier_test": "residuals('studentized')",
+    "rsquared": "r2()",
+    "R2": "r2()",
+    "mse_resid": "scale",
+    "mse": "scale",
+    "df_model": "n_parameters, or model.exog_names for those of the fixed effects",
+    "k_fe": "model.exog_names, one for each",
+    "t_test_pairwise": "emmeans(...).contrasts()",
+    "info_criteria": "aic, bic or caic()",
+    "step": "drop1()",
+    "data": "augment(data), or model.design.table for the columns that the formula uses",
+    "remove_data": "tidy() and glance() for what has no rows",
 }
 TABLES = {
     "to_markdown": "as_markdown()",
@@ -84,6 +100,12 @@ PACKAGE = {
     "powerCurve": "power(fit, term, sizes={'subject': [20, 40]})",
     "extend": "power(fit, term, sizes={'subject': 40})",
     "simdat_crossed": "simulate_design(...)",
+    "isSingular": "fit.singular",
+    "load": "pickle.load(file) for a fit, load_model(path) for a model of streamed data",
+    "r2": "fit.r2()",
+    "icc": "fit.icc()",
+    "check_model": "fit.check()",
+    "predict": "fit.predict(...)",
 }
 
 

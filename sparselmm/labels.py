@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 import pandas as pd
 
@@ -32,8 +32,17 @@ class labelled(cached_property[T]):  # noqa: N801
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         value = super().__get__(instance, owner)
         if isinstance(value, dict):
-            return {name: table.copy(deep=False) for name, table in value.items()}
+            return ByTerm((name, table.copy(deep=False)) for name, table in value.items())
         return value.copy(deep=False) if isinstance(value, (pd.Series, pd.DataFrame)) else value
+
+
+class ByTerm(dict[str, pd.DataFrame]):
+    """Tables of the random-effects terms, by their names."""
+
+    def __missing__(self, key: Any) -> NoReturn:
+        held = [name for name, table in self.items() if key in table.index]
+        remedy = f"{key!r} is a level: [{held[0]!r}].loc[{key!r}]" if held else f"Terms: {', '.join(map(repr, self))}"
+        raise KeyError(f"There is no term {key!r}. {remedy}.")
 
 
 def by_level(term: TermSizes, values: np.ndarray) -> pd.DataFrame:

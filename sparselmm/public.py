@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     control="LinearMixedModel.from_formula(...).fit(tolerance=..., max_evaluations=...)",
     na_action="missing='drop' or 'raise'",
     family="a package for generalised models: the errors here are Gaussian",
+    cov_type="robust() of the fit",
+    cov_kwds="robust(groups=...) of the fit",
     groups="a bar in the formula, (1 | g), or MixedLM for statsmodels' interface",
     re_formula="a bar in the formula, (x | g), or MixedLM for statsmodels' interface",
 )

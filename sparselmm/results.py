@@ -15,7 +15,7 @@ from .comparison.methods import ComparisonMethods
 from .covariance import cov_re
 from .diagnostics.methods import DiagnosticMethods
 from .fitted import FittedModel
-from .habits import alpha_of
+from .habits import alpha_of, explains
 from .inference.methods import InferenceMethods
 from .inference.variance import at_boundary
 from .labels import by_level, frozen, labelled, read_only
@@ -121,6 +121,7 @@ class LinearMixedModelResults(
         """A with AA' = (X'V⁻¹X)⁻¹ in the columns of `exog`, (p, p); V in units of σ²."""
         return solve_triangular(self.evaluation.R, self.model.cross.basis.T, trans=1).T
 
+    @explains(r_matrix="t_test(r_matrix) for linear combinations", robust="cov_params_robust()")
     def cov_params(self) -> pd.DataFrame:
         """Return the covariance of the fixed effects, σ²(X'V⁻¹X)⁻¹, (p, p)."""
         names = self.model.exog_names
@@ -177,6 +178,8 @@ class LinearMixedModelResults(
         Intercept  237.01  265.80
         Days         7.21   13.73
         """
+        if alpha in ("wald", "profile", "bootstrap", "boot"):
+            raise ValueError(f"The first argument is alpha, a number. Use method={alpha!r}.")
         alpha, method = alpha_of(alpha, level), str(method).lower()
         if method == "wald":
             return self.inference(ddf, **options).conf_int(alpha)

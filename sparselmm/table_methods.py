@@ -31,6 +31,7 @@ class TableMethods:
         """
         return Summary(self, ddf, level)
 
+    @explains(group="the column group of the table", term="the column term of the table", level="conf_level=")
     def tidy(
         self: LinearMixedModelResults,
         effects: str | Sequence[str] = "all",

@@ -90,7 +90,7 @@ def test_results_point_to_their_names_of_tables_and_plots():
     with pytest.raises(AttributeError, match=r"no attribute 'residual'. Did you mean residuals"):
         fit.plot.residual()
     classical = sparselmm.MixedLM.from_formula("Reaction ~ Days", sleepstudy, groups="Subject").fit()
-    with pytest.raises(AttributeError, match=r"Use fit.to_lmer\(\)\[1\].fit\(\).anova"):
+    with pytest.raises(AttributeError, match=r"Use sparselmm.lmer\(fit.to_lmer\(\)\[0\], data\).anova"):
         classical.anova()
 
 
@@ -132,3 +132,45 @@ def test_arguments_of_others_are_explained(fit):
     fractions = design.assign(dose=np.tile([0.5, 1.0], 90))
     with pytest.warns(sparselmm.DataWarning, match="contrasts makes 'dose', a column of numbers, categorical: 2"):
         sparselmm.lmer("Reaction ~ dose + (1 | Subject)", fractions, contrasts={"dose": "sum"})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda fit: fit.conf_int(parm="Days"), r"Use .loc\[\[...\]\] of the table"),
+        (lambda fit: fit.conf_int("profile"), "Use method='profile'"),
+        (lambda fit: fit.profile(parm="sd"), "Use which="),
+        (lambda fit: fit.check(plot=True), r"Use fit.plot\(\)"),
+        (lambda fit: fit.robust(cov_type="CR1"), "Use kind="),
+        (lambda fit: fit.robust("HC1"), "Stata's and statsmodels' is CR1S"),
+        (lambda fit: fit.t_test("Days", use_t=False), "Use ddf='z'"),
+        (lambda fit: fit.tidy(group="Subject"), "the column group of the table"),
+        (lambda fit: fit.cov_params(r_matrix=[0, 1]), r"t_test\(r_matrix\)"),
+        (lambda fit: fit.emmeans("Days").contrasts(level=0.9), r"confint\(level=0.9\)"),
+        (lambda fit: fit.update(reml=False), r"fit.model.fit\(reml=False\)"),
+        (lambda fit: fit.plot("qq"), r"Use fit.plot.qq\(\)"),
+        (lambda fit: fit.random_effects["308"], r"'308' is a level: \['Subject'\].loc\['308'\]"),
+        (lambda fit: fit.cov_re["subject"], "There is no term 'subject'. Terms: 'Subject'"),
+        (lambda fit: sparselmm.lmer("y ~ x", {}, cov_type="cluster"), r"Use robust\(\) of the fit"),
+        (lambda fit: sparselmm.MixedLM("y ~ x", {}, groups="g"), r"MixedLM.from_formula\('y ~ x', data, groups='g'\)"),
+        (
+            lambda fit: sparselmm.MixedLM.from_formula("y ~ x", {}, groups="g", vc_formula="0 + C(h)"),
+            r"vc_formula is a dictionary of formulas by name: \{'name': '0 \+ C\(h\)'\}",
+        ),
+        (lambda fit: fit.predict([{"Days": 1, "Subject": "308"}]), "data is of type list. Give a data frame"),
+    ],
+)
+def test_habits_of_calls(fit, call, message):
+    with pytest.raises((TypeError, ValueError, KeyError, FormulaError, DataError), match=message):
+        call(fit)
+
+
+def test_terms_of_several_coefficients_are_tested_by_anova():
+    fit = sparselmm.lmer("score ~ Machine + (1 | Worker)", sparselmm.datasets.load("Machines"))
+    with pytest.raises(ValueError, match=r"'Machine' is a term, whose coefficients are Machine\[T.B\], Machine\[T.C\]"):
+        fit.wald_test("Machine")
+
+
+def test_rows_that_are_predicted_as_nan_may_have_any_level(fit):
+    new = {"Days": [1.0, np.nan], "Subject": ["308", "new"]}
+    assert fit.predict(new).isna().tolist() == [False, True]

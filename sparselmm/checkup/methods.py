@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class CheckupMethods:
     """Checks of a fit."""
 
+    @explains(plot="fit.plot() beside it", check="to_frame() and choose rows")
     def check(self) -> ModelCheck:
         """Return a short report on the fit: what is fine, what to think about, and what to do about it.
 

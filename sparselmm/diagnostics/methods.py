@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..habits import explains
 from ..labels import read_only
 from ..threads import single_threaded
 
@@ -288,6 +289,7 @@ class DiagnosticMethods:
 
         return variance_inflation(self)
 
+    @explains(cov_type="kind=", type="kind=", cov_kwds="groups=", cluster="groups=")
     @single_threaded
     def robust(
         self: LinearMixedModelResults,

@@ -36,7 +36,7 @@ def robust(
 ) -> Inference:
     """Return cluster-robust Inference; see `DiagnosticMethods.robust`."""
     if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}; Stata's and statsmodels' is CR1S.")
     groups = coarsest_factor(fit.model) if groups is None else groups
     factors: Sequence[Any] = groups if isinstance(groups, (list, tuple)) and len(groups) < 3 else [groups]
     found = [grouping(fit.model, group) for group in factors]

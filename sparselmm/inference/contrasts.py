@@ -59,6 +59,12 @@ def constraints(hypotheses: Hypotheses, names: Sequence[str]) -> Constraints:
     """
     names = list(names)
     if isinstance(hypotheses, str):
+        own = [one for one in names if re.sub(r"\[[^]]*\]", "", one) == hypotheses.strip() != one]
+        if own:
+            raise ValueError(
+                f"{hypotheses!r} is a term, whose coefficients are {', '.join(own)}. anova() tests it, or wald_test() "
+                "of a list of them."
+            )
         return _Reader(hypotheses, names).constraints()
     if isinstance(hypotheses, dict):
         row = np.zeros(len(names))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class InferenceMethods:
     """Tests of the fixed effects."""
 
+    @explains(parm=".loc[[...]] of the table", cols=".loc[[...]] of the table", which="method='profile' with which=")
     @single_threaded
     def inference(
         self: LinearMixedModelResults, ddf: str = "satterthwaite", rng: int | np.random.Generator | None = None
@@ -75,6 +76,7 @@ class InferenceMethods:
         """The Inference of every method asked for."""
         return {}
 
+    @explains(use_t="ddf='z' for normal tests", alpha="level=0.9 for 90 % intervals", cov_p="robust()")
     def t_test(
         self: LinearMixedModelResults, hypotheses: Hypotheses, ddf: str = "satterthwaite", level: float = 0.95
     ) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..habits import MEANS, missing
+from ..habits import MEANS, explains, missing
 from ..inference.ddf import Inference
 from ..labels import labelled
 from ..printout import Printed, Printout
@@ -119,6 +119,7 @@ class MarginalMeans(Printed):
             [self._group(rows) | joint_test(self.inference, forms.take(rows)) for rows in self._families()]
         )
 
+    @explains(level="confint(level=0.9) of the contrasts", alpha="confint(level=0.9) of the contrasts")
     @single_threaded
     def contrasts(
         self,

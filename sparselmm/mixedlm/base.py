@@ -65,6 +65,8 @@ class GroupedModel:
         **kwargs: Any,
     ) -> None:
         _check_keywords(kwargs)
+        if isinstance(endog, str):
+            raise DataError(f"endog is a text. For a formula: MixedLM.from_formula({endog!r}, data, groups='g').")
         if isinstance(exog_vc, dict):
             message = "Using deprecated variance components format: give a VCSpec."
             warn(message, FutureWarning)

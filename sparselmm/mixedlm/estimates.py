@@ -33,7 +33,9 @@ class Estimates:
     def __getattr__(self, name: str) -> Any:
         from ..results import LinearMixedModelResults
 
-        hints = {one: f"fit.to_lmer()[1].fit().{one}" for one in dir(LinearMixedModelResults) if one[0] != "_"}
+        refit = "sparselmm.lmer(fit.to_lmer()[0], data)"
+        hints = {one: f"{refit}.{one}" for one in dir(LinearMixedModelResults) if one[0] != "_"}
+        hints["get_prediction"] = f"{refit}.predict(new, interval='mean')"
         return missing(self, "A fit of MixedLM", name, hints)
 
     params_object: MixedLMParams

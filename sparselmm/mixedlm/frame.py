@@ -112,6 +112,8 @@ def build_design(
         raise FormulaError(f"The formula {formula!r} has no response: write 'y ~ x'.")
     if "|" in right:
         raise FormulaError(f"{formula!r} has lme4's bars: give it to sparselmm.lmer, or use groups= and re_formula=.")
+    if isinstance(vc_formula, str):
+        raise FormulaError(f"vc_formula is a dictionary of formulas by name: {{'name': {vc_formula!r}}}.")
     vc_formula = dict(sorted((vc_formula or {}).items()))
     texts = [f"0 + {left}", right, *([] if re_formula is None else [re_formula]), *vc_formula.values()]
     texts = [text.strip() or "1" for text in texts]

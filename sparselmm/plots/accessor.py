@@ -53,12 +53,18 @@ class Plots:
     profile_density = _method(plots.profile_density)
     profile_pairs = _method(plots.profile_pairs)
     qq = _method(plots.qq)
-    residual_panel = __call__ = _method(plots.residual_panel)
+    residual_panel = _method(plots.residual_panel)
     residuals = _method(plots.residuals)
     residuals_by_group = _method(plots.residuals_by_group)
     scale_location = _method(plots.scale_location)
     shrinkage = _method(plots.shrinkage)
     trace = _method(plots.trace)
+
+    @wraps(plots.residual_panel)
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if args and isinstance(args[0], str) and args[0] in KINDS:
+            raise ValueError(f"fit.plot() draws the panel of residuals. Use fit.plot.{args[0]}().")
+        return self.residual_panel(*args, **options)
 
     def data(self, kind: str, *args: Any, **options: Any) -> pd.DataFrame:
         """Return the table that a kind of plot draws, from the arguments of that plot but the axes."""

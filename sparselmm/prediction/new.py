@@ -53,6 +53,7 @@ def new_rows(
             labels = spec.random[k][1].labels(new)
             missing = pd.isna(labels)
             values[missing] = np.nan
+            missing |= np.isnan(exog).any(axis=1) | np.isnan(values).any(axis=1)  # predicted as NaN, whatever the level
             _check_unseen(model.terms[k], pd.unique(labels[unknown & ~missing]), new_levels)
         check_sizes(zip(model.terms[k].columns, values.T, strict=True), smallest=0.0)
         parts[k] = Part(codes, values)

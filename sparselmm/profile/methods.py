@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError
+from ..habits import explains
 
 if TYPE_CHECKING:
     from ..results import LinearMixedModelResults
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 class ProfileMethods:
     """Profile likelihood and intervals."""
 
+    @explains(parm="which=", alphamax="level=0.99", alpha="level=0.99, up to which the curves go", maxpts="nothing")
     def profile(
         self: LinearMixedModelResults, which: int | str | Sequence[int | str] | None = None, level: float = 0.99
     ) -> Profile:

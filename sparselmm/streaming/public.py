@@ -64,8 +64,11 @@ def update(
     from .model import read
     from .sources import CHUNK_ROWS, Frames, is_source, open_source
 
-    if isinstance(new_rows, str) and "~" in new_rows:
-        raise ValueError("update adds rows. For another formula, call lmer() with it.")
+    if new_rows is None or (isinstance(new_rows, str) and "~" in new_rows):
+        raise ValueError(
+            "update(new_rows) adds rows. For another formula, call lmer() with it; for another criterion, "
+            "fit.model.fit(reml=False)."
+        )
     plan, sums = plan_and_sums(fit.model)
     source = open_source(new_rows) if is_source(new_rows) else Frames([new_rows])
     model = plan.model(sums + read(plan, source, progress, chunk_rows or CHUNK_ROWS))

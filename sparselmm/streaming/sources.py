@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from ..data import Table, column_names, read_table
@@ -59,8 +60,13 @@ def is_source(data: object) -> bool:
     if isinstance(data, (str, Path, Iterator)) or (hasattr(data, "chunks") and hasattr(data, "distinct")):
         return True
     if isinstance(data, (list, tuple)):
-        return bool(data) and not any(isinstance(part, (int, float)) for part in data)
+        return bool(data) and not any(isinstance(part, (int, float)) or _is_record(part) for part in data)
     return _late(data) is not None
+
+
+def _is_record(part: object) -> bool:
+    """Return whether this is one row, a dictionary of single values."""
+    return isinstance(part, Mapping) and any(np.ndim(value) == 0 for value in part.values())
 
 
 def _late(data: object) -> str | None:
