@@ -178,7 +178,7 @@ class LinearMixedModelResults(
         Intercept  237.01  265.80
         Days         7.21   13.73
         """
-        if alpha in ("wald", "profile", "bootstrap", "boot"):
+        if str(alpha) in ("wald", "profile", "bootstrap", "boot"):
             raise ValueError(f"The first argument is alpha, a number. Use method={alpha!r}.")
         alpha, method = alpha_of(alpha, level), str(method).lower()
         if method == "wald":

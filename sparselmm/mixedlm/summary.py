@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ..export import Block
+from ..printout import Printed, Printout
+
 if TYPE_CHECKING:
     from .results import MixedLMResults
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The classical summary table; prints as text and shows as HTML in a notebook.
+@dataclass(frozen=True, repr=False)
+class Summary(Printed):
+    """The classical summary table; prints as text and shows as HTML in a notebook, also as Markdown and LaTeX.
 
     Attributes
     ----------
@@ -61,27 +63,11 @@ class Summary:
         indent = " " * int(widest / 2 - len(self.title) / 2)
         return "\n".join([indent + self.title, *lines, ""])
 
-    def as_html(self) -> str:
-        """Return the summary as HTML tables."""
-        cells = [f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in self.facts]
-        head = "".join(f"<th>{escape(text)}</th>" for text in ("", *self.header))
-        body = [
-            f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>"
-            for name, *texts in self.rows
-        ]
-        facts = "\n".join(cells)
-        return (
-            f"<table>\n<caption>{escape(self.title)}</caption>\n{facts}\n</table>\n<table>\n<thead><tr>{head}</tr>"
-            f"</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    __repr__ = __str__
+    @property
+    def printout(self) -> Printout:
+        """Facts and parameters, for HTML, Markdown and LaTeX."""
+        facts = [(name.rstrip(":"), text) for name, text in self.facts]
+        return Printout(self.title, [Block("", ("", *self.header), self.rows, labels=1)], facts=facts)
 
 
 def _length(rows: Sequence[Sequence[str]]) -> int:
