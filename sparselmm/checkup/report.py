@@ -96,10 +96,15 @@ class ModelCheck(Printed):
 
     @property
     def conclusion(self) -> str:
-        """A sentence: how many warnings and notes there are."""
+        """A sentence: how many warnings and notes there are, and where all of them are."""
+        return f"{self._counted}. All numbers: .to_frame()"
+
+    @property
+    def _counted(self) -> str:
+        """How many warnings and notes there are."""
         counts = {verdict: sum(f.verdict == verdict for _, _, f in self.findings) for verdict in VERDICTS}
         found = [plural(counts[verdict], verdict) for verdict in (WARNING, NOTE) if counts[verdict]]
-        return f"{', '.join(found) or 'Nothing to remark'}. All numbers: .to_frame()"
+        return ", ".join(found) or "Nothing to remark"
 
     def as_text(self) -> str:
         """Return the report as text, of 30 lines at most: what is fine is shortened first, then what is less severe."""
@@ -166,8 +171,9 @@ class ModelCheck(Printed):
             else:
                 shown[i] = [f"{_row_lines(row, WIDTH - 4)[0]} ..."]
         lines = [line for i in sorted(shown) for line in shown[i]]
-        count = f" ({plural(len(hidden), 'line')} not shown)" if hidden else ""
-        return [*self._head, "", *lines, "", f"{self.conclusion}{count}"]
+        count = f", {plural(len(hidden), 'line')} not shown" if hidden else ""
+        end = f"{self._counted}{count}, cut to a screen. All of it: .as_markdown(), .to_frame()"
+        return [*self._head, "", *lines, "", end]
 
 
 def _code(text: str) -> str:
