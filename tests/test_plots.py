@@ -486,6 +486,23 @@ def test_every_column_of_a_term_has_a_caterpillar(fit):
     np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), one.lines[0].get_xdata())
 
 
+def test_marginal_means_are_drawn():
+    oats = sparselmm.lmer("yield ~ factor(nitro) * Variety + (1 | Block/Variety)", sparselmm.datasets.load("Oats"))
+    means = oats.emmeans("nitro | Variety")
+    axes = means.plot()
+    assert [ax.get_title() for ax in axes] == [f"Variety = {name}" for name in means.frame["Variety"].unique()]
+    assert len({ax.get_xlim() for ax in axes}) == 1
+    first = means.frame[:4]
+    np.testing.assert_allclose(axes[0].lines[0].get_xdata(), first["estimate"][::-1])
+    segments = np.array(axes[0].collections[0].get_segments())[::-1]
+    np.testing.assert_allclose(segments[:, :, 0], first[["conf.low", "conf.high"]])
+    assert [text.get_text() for text in axes[0].get_yticklabels()][::-1] == ["0", "0.2", "0.4", "0.6"]
+    contrasts = oats.emmeans("nitro").contrasts()
+    ax = contrasts.plot(pyplot.subplots()[1])
+    assert ax.get_xlabel() == "Contrast, 95 % interval" and ax.lines[1].get_xdata()[0] == 0.0
+    assert [text.get_text() for text in ax.get_yticklabels()][::-1] == list(contrasts.frame["contrast"])
+
+
 def test_every_term_has_a_caterpillar():
     fit = sparselmm.lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", sparselmm.datasets.load("Penicillin"))
     plate, sample = fit.plot.caterpillar()

@@ -23,6 +23,7 @@ from .transforms import Transformation
 if TYPE_CHECKING:
     from types import EllipsisType
 
+    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
     from .contrasts import Method
@@ -311,6 +312,21 @@ class MarginalMeans(Printed):
     def printout(self) -> Printout:
         """The table of every family, and what was done."""
         return Printout("", family_blocks(self.frame, self.by), self._notes())
+
+    def plot(self, ax: Axes | Sequence[Axes] | np.ndarray | None = None) -> Axes | np.ndarray:
+        """Draw the estimates with their intervals, a panel for every family.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, or an array of them, optional
+
+        Returns
+        -------
+        matplotlib.axes.Axes, or an array of them if there are several families
+        """
+        from ..plots.means import means
+
+        return means(self, ax)
 
     def __getattr__(self, name: str) -> Any:
         return missing(self, type(self).__name__, name, MEANS)

@@ -19,7 +19,7 @@ DIGITS = 4  # significant digits of the smallest standard error; all estimates h
 def family_blocks(frame: pd.DataFrame, by: Sequence[str]) -> list[Block]:
     """Return the table of each family under its title."""
     blocks = []
-    for title, table in _families(formatted(frame), by):
+    for title, table in families(formatted(frame), by):
         labels = next(i for i, name in enumerate(table) if name in KINDS_OF_NUMBERS)
         columns = [table[name].tolist() if i < labels else aligned(table[name]) for i, name in enumerate(table)]
         blocks.append(Block(title, tuple(table), list(zip(*columns, strict=True)), labels))
@@ -43,11 +43,11 @@ def formatted(frame: pd.DataFrame) -> pd.DataFrame:
         elif name == "p.value":
             columns[name] = ["" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}" for p in frame[name]]
         else:
-            columns[name] = _labels(frame[name].tolist())
+            columns[name] = label_texts(frame[name].tolist())
     return pd.DataFrame(columns)
 
 
-def _labels(values: list[object]) -> list[str]:
+def label_texts(values: list[object]) -> list[str]:
     """Return values as texts, numbers to as many digits as tell them apart, six at least."""
     for digits in range(FEWEST, 16):
         texts = [f"{v:.{digits}g}" if isinstance(v, float) and abs(v) < 10.0**digits else str(v) for v in values]
@@ -56,7 +56,7 @@ def _labels(values: list[object]) -> list[str]:
     return texts
 
 
-def _families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+def families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the title and the table of every family."""
     by = list(by)
     if not by:
