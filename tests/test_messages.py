@@ -106,7 +106,7 @@ FITS = {
         "weights is the name of a column, but there are no new data. Give the values",
     ),
     "pairs": (lambda fit: fit.emmeans("k").pairs, AttributeError, r"no attribute 'pairs'. Use contrasts\(\)"),
-    "update": (lambda fit: fit.update("y ~ x"), ValueError, r"update adds rows.*lmer\(\)"),
+    "update": (lambda fit: fit.update("y ~ x"), ValueError, r"update\(new_rows\) adds rows.*lmer\(\)"),
     "level": (
         lambda fit: fit.emmeans("k").confint(level=95),
         ValueError,

@@ -34,6 +34,8 @@ class ResamplingMethods:
         n : int
             Number of responses.
         rng : int or numpy.random.Generator, optional
+            A seed gives responses a stream of their own, not that of ``np.random.default_rng(seed)``, with which the
+            data may have been made.
         random : {"new", "conditional"}
             Draw new random effects (default), or keep the conditional modes and draw residuals only (lme4's
             ``use.u = TRUE``).
