@@ -51,7 +51,7 @@ def _own_contrasts(column: str, codes: Any) -> Any:
 def check_rows(column: str, values: Any, contrasts: Any) -> None:
     """Raise a DataError if contrasts of a column do not have a row for each of its categories."""
     rows = getattr(contrasts, "contrasts", None)
-    categories = values.categories if isinstance(values, pd.Categorical) else sorted(pd.unique(values))
+    categories = values.categories if isinstance(values, pd.Categorical) else pd.factorize(values, sort=True)[1]
     if rows is not None and len(rows) != len(categories):
         order = ", ".join(map(str, categories[:6])) + (", ..." if len(categories) > 6 else "")
         raise DataError(
