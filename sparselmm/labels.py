@@ -45,6 +45,18 @@ class ByTerm(dict[str, pd.DataFrame]):
         raise KeyError(f"There is no term {key!r}. {remedy}.")
 
 
+class Wide(pd.DataFrame):  # type: ignore[misc]  # pandas comes without types
+    """A DataFrame that prints every column, whatever the width of the screen; what is made of it is a DataFrame."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        with pd.option_context("display.max_columns", None, "display.expand_frame_repr", False):
+            return super().__repr__()
+
+
 def by_level(term: TermSizes, values: np.ndarray) -> pd.DataFrame:
     """Return values (l, c) labelled by the levels and columns of a term, read-only."""
     return frozen(pd.DataFrame, values, term.levels.rename(term.name), columns=list(term.columns))

@@ -12,7 +12,7 @@ import pandas as pd
 from .covariance import correlation
 from .errors import DataError
 from .inference.variance import standard_errors
-from .labels import variance_labels
+from .labels import Wide, variance_labels
 
 if TYPE_CHECKING:
     from .model import LinearMixedModel
@@ -83,7 +83,7 @@ def tidy(
     parts = [make[kind]().assign(effect=kind).reindex(columns=list(columns)) for kind in dict.fromkeys(kinds)]
     table = pd.concat([part.astype(columns) for part in parts], ignore_index=True)
     left_out = [] if {"ran_vals", "ran_coefs"} & set(kinds) else ["level"]
-    return table.drop(columns=left_out if conf_int else [*left_out, "conf.low", "conf.high"])
+    return Wide(table.drop(columns=left_out if conf_int else [*left_out, "conf.low", "conf.high"]))
 
 
 def _kinds(name: str) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def _with_interval(table: pd.DataFrame, level: float) -> pd.DataFrame:
 
 def glance(fit: LinearMixedModelResults) -> pd.DataFrame:
     """Return the fit in one row; see `LinearMixedModelResults.glance`."""
-    return pd.DataFrame(
+    return Wide(
         {
             "nobs": fit.nobs,
             "sigma": fit.sigma,

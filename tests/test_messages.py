@@ -1,5 +1,6 @@
 """Messages that no test of their subject reaches: each names the column or term and the remedy; see reached.py."""
 
+import pickle
 import sys
 from dataclasses import replace
 from importlib.util import find_spec, module_from_spec
@@ -120,6 +121,13 @@ FITS = {
 def test_results(call, kind, message, fit):
     with pytest.raises(kind, match=message):
         call(fit)
+
+
+def test_tables_print_all_their_columns(fit):
+    for table in (fit.tidy(conf_int=True), fit.glance(), fit.t_test("x = 0")):
+        assert all(name in repr(table) for name in table.columns) and "..." not in repr(table)
+        assert type(table[table.columns[:2]]) is type(table.copy()) is pd.DataFrame
+        pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(table)), table)
 
 
 def test_what_objects_print(fit):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..habits import alpha_of
-from ..labels import frozen, labelled, read_only
+from ..labels import Wide, frozen, labelled, read_only
 from ..printout import Printed, Printout
 from ..traces import inverse_root
 from .contrasts import constraints
@@ -132,7 +132,7 @@ class Inference(Printed):
             "conf.low": estimate - margin,
             "conf.high": estimate + margin,
         }
-        return pd.DataFrame(columns, index=labels)
+        return Wide(columns, index=labels)
 
     def test(self, L: ArrayLike, rhs: ArrayLike | None = None) -> JointTest:
         """Return the F test of Lβ = rhs (zero by default), all rows at once; rows that depend on others count once."""
