@@ -62,6 +62,6 @@ def families(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.D
     if not by:
         yield "", table
         return
-    for values, part in table.groupby(by, sort=False):
+    for values, part in table.groupby(by, sort=False, observed=True):
         title = ", ".join(f"{name} = {value}" for name, value in zip(by, values, strict=True))
         yield f"{title}:", part.drop(columns=by)
