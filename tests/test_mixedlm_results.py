@@ -236,6 +236,7 @@ def test_removed_data():
     fit = MixedLM.from_formula("y ~ x", data, groups="g").fit()
     text, prediction = str(fit.summary()), fit.predict(data[:2])
     fit.remove_data()
+    assert not hasattr(fit.model.data, "frame")
     assert str(fit.summary()) == text
     pd.testing.assert_series_equal(fit.predict(data[:2]), prediction)
     with pytest.raises(AttributeError, match="data of the fit"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -266,6 +267,7 @@ class MixedLMResults(Estimates):
             vars(self).pop(name, None)
         model = self.model
         index = None if model._index is None else model._index[:0]
-        names = model.data, model.endog_names, model.exog_names
+        data = SimpleNamespace(**{name: value for name, value in vars(model.data).items() if name != "frame"})
+        names = data, model.endog_names, model.exog_names
         left = RemovedModel(*names, model.formula, index, model._columns)
         self.model = left  # type: ignore[assignment]  # a stand-in that says what it lacks

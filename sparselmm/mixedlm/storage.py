@@ -188,4 +188,5 @@ class RemovedModel:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(f"{name!r} needs the data of the fit, which were removed.")
+        what = "This" if name.startswith("_") else repr(name)
+        raise AttributeError(f"{what} needs the data of the fit, which were removed.")
