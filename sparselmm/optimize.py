@@ -146,16 +146,16 @@ def _verdict(converged: bool, run: Run, boundary: Boundary, flat: Sequence[str],
             f"Stopped at the limit of evaluations ({run.max_evaluations}) before the optimum was certified. Continue "
             f"with start=fit.theta, or simplify the random effects of {names}."
         )
-    if len(flat) > 1:
-        return (
-            f"Stopped where rounding decides: the data do not tell the variances of {names} apart. Remove a term, or a "
-            "column of one."
-        )
     cross = run.likelihood.cross
     if at.scale * cross.nobs < 1e-9 * cross.yy:
         return (
             f"Stopped: the residual variance goes to zero, as the random effects of {names} determine the response. "
             "Use a response that varies within their levels."
+        )
+    if len(flat) > 1:
+        return (
+            f"Stopped where rounding decides: the data do not tell the variances of {names} apart. Remove a term, or a "
+            "column of one."
         )
     return (
         "Stopped where no step lowers the deviance although one was predicted: the likelihood is dominated by "

@@ -13,6 +13,7 @@ from ..export import Block, aligned
 NUMBERS = ("estimate", "std.error", "conf.low", "conf.high")
 KINDS_OF_NUMBERS = (*NUMBERS, "df", "statistic", "p.value")
 FEWEST = 6  # significant digits of numbers that are labels
+LARGEST = 1e15  # numbers from which all are written with exponents
 DIGITS = 4  # significant digits of the smallest standard error; all estimates have as many decimals
 
 
@@ -35,7 +36,9 @@ def formatted(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame:
         if name in NUMBERS:
             missing = "nonEst" if name == "estimate" else ""
-            columns[name] = [f"{value:.{decimals}f}" if isfinite(value) else missing for value in frame[name]]
+            forms = [f".{decimals}f" if abs(value) < LARGEST else f".{DIGITS}e" for value in frame[name]]
+            pairs = zip(frame[name], forms, strict=True)
+            columns[name] = [f"{value:{form}}" if isfinite(value) else missing for value, form in pairs]
         elif name == "df":
             columns[name] = ["" if np.isnan(value) else f"{value:.2f}" for value in frame[name]]
         elif name == "statistic":
