@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # significant digits of a standard error; its estimate has as many decimals
 MOST_DECIMALS = 7
+LARGEST = 1e15  # numbers from which all are written with exponents
 WORDS = 6  # blanks above which a column of labels holds sentences
 CHARACTER, SPACE, PAGE = 4.2, 12.0, 345.0  # points of a footnote's character, between columns, of LaTeX's article
 FIGURE_SPACE = "\u2007"  # as wide as a digit
@@ -132,7 +133,7 @@ def number(value: float, like: float | None = None) -> str:
     if not isfinite(value) or not isfinite(like) or like == 0:
         return f"{value:.{DIGITS}g}"
     decimals = max(0, digits - 1 - floor(log10(like)))
-    wide = like >= 1e7 or abs(value) >= 1e15
+    wide = like >= 1e7 or abs(value) >= LARGEST
     return f"{value:.{DIGITS}e}" if decimals > MOST_DECIMALS or wide else f"{value:.{decimals}f}"
 
 

@@ -101,7 +101,7 @@ PACKAGE = {
     "extend": "power(fit, term, sizes={'subject': 40})",
     "simdat_crossed": "simulate_design(...)",
     "isSingular": "fit.singular",
-    "load": "pickle.load(file) for a fit, load_model(path) for a model of streamed data",
+    "load": "pickle.load(file) for a fit of your own, as a pickle can run code, or load_model(path) for a model of streamed data",
     "r2": "fit.r2()",
     "icc": "fit.icc()",
     "check_model": "fit.check()",
@@ -147,6 +147,11 @@ def near(name: str, available: Iterable[object], index: Iterable[object] = ()) -
     close = difflib.get_close_matches(name, [str(column) for column in available], n=3)
     close = close or [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3)]
     return f" Did you mean {' or '.join(repr(column) for column in close)}?" if close else ""
+
+
+def coefficients_of(name: str, names: Iterable[str]) -> list[str]:
+    """Return the coefficients whose names begin with a categorical column, as ``name[T.b]``."""
+    return [one for one in names if one.startswith((f"{name}[", f"`{name}`["))]
 
 
 def no_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..habits import near
+from ..habits import coefficients_of, near
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -88,7 +88,7 @@ def _position(name: str, names: Sequence[str]) -> int:
     if name not in names:
         name = next((one for one in names if one.replace(" ", "") == name.replace(" ", "")), name)
     if name not in names:
-        parts = [one for one in names if one.startswith(f"{name}[")]
+        parts = coefficients_of(name, names)
         hint = f" Did you mean {' or '.join(parts[:3])}? For all of {name}: anova()." if parts else near(name, names)
         raise ValueError(f"There is no parameter {name!r}; the names are {', '.join(names)}.{hint}")
     return names.index(name)

@@ -8,12 +8,11 @@ from math import floor, isfinite, log10
 import numpy as np
 import pandas as pd
 
-from ..export import Block, aligned
+from ..export import LARGEST, Block, aligned
 
 NUMBERS = ("estimate", "std.error", "conf.low", "conf.high")
 KINDS_OF_NUMBERS = (*NUMBERS, "df", "statistic", "p.value")
 FEWEST = 6  # significant digits of numbers that are labels
-LARGEST = 1e15  # numbers from which all are written with exponents
 DIGITS = 4  # significant digits of the smallest standard error; all estimates have as many decimals
 
 

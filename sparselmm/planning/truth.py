@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 from ..covariance import correlation
 from ..engines.protocol import Engine
 from ..errors import DataError
+from ..habits import coefficients_of
 from ..model import LinearMixedModel
 from ..resampling.simulate import simulate
 from ..results import LinearMixedModelResults
@@ -95,7 +95,7 @@ def _beta(model: LinearMixedModel, fit: LinearMixedModelResults | None, params: 
     names = model.exog_names
     for name, value in params.items():
         if name not in names:
-            own = [other for other in names if re.match(rf"`?{re.escape(str(name))}`?\[", other)]
+            own = coefficients_of(name, names)
             remedy = f" Did you mean {' or '.join(map(repr, own))}?" if own else ""
             raise DataError(f"params names {name!r}; the fixed effects are {', '.join(names)}.{remedy}")
         if not np.isfinite(value):

@@ -74,8 +74,9 @@ def caterpillar(
     -------
     matplotlib.axes.Axes, or an array of them if there are several columns
     """
-    terms = fit.random_effects if term is None else {term: fit.random_effects[choose(fit.random_effects, term, "term")]}
-    pairs = [(term, name) for term, modes in terms.items() for name in modes]
+    modes = fit.random_effects
+    terms = modes if term is None else {term: modes[choose(modes, term, "term")]}
+    pairs = [(term, name) for term, effects in terms.items() for name in effects]
     if column is not None:
         choose(dict.fromkeys(name for _, name in pairs), column, "column")
         pairs = [(term, name) for term, name in pairs if name == column]
