@@ -32,7 +32,8 @@ cell; weights, offsets, units from 10⁻⁶ to 10⁶, REML and maximum likelihoo
 
 *Refused*: an error before the fit (no residual left, a factor of one level, as many effects as rows), checked to be
 true of the data. What is said not to be told apart is compared with the rank of the n × n kernels, unless columns of a
-term depend on each other so nearly that their cross-products do not know it (singular value below 3·10⁻³).
+term depend on each other so nearly that their cross-products do not know it (singular value below 10⁻³; in the run
+recorded here below 3·10⁻³, weighted).
 *Regular* and *singular* fits are certified optima. *Not certified*: the fit warns that it is not at a certified
 optimum, and why. *Several optima*: another start ends lower. Likelihoods of few rows and many variances have more than
 one optimum, and a fit finds one of them; [usual designs have one](checking.md#do-optimisers-agree).""",

@@ -101,7 +101,7 @@ PACKAGE = {
     "extend": "power(fit, term, sizes={'subject': 40})",
     "simdat_crossed": "simulate_design(...)",
     "isSingular": "fit.singular",
-    "load": "pickle.load(file) for a fit of your own, as a pickle can run code, or load_model(path) for a model of streamed data",
+    "load": "load_model(path) for streamed data; pickle.load(file) for a fit of your own, as a pickle can run code",
     "r2": "fit.r2()",
     "icc": "fit.icc()",
     "check_model": "fit.check()",
